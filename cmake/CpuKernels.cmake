@@ -1,0 +1,29 @@
+# The kernels' instruction sets: one algorithm (source/cpu/kernels.inl) compiled once per set of
+# instructions; the library chooses at run time, so that one binary serves every processor.
+
+set(gptoss_kernel_options
+  "$<$<NOT:$<CONFIG:Debug>>:-O3>" -ffp-contract=fast -Wno-psabi)
+
+# A universal macOS build compiles each file for several architectures in one go, so a file cannot
+# have flags of one of them: it gets the baseline alone.
+if(APPLE AND CMAKE_OSX_ARCHITECTURES)
+  set(gptoss_target_processor "${CMAKE_OSX_ARCHITECTURES}")
+else()
+  set(gptoss_target_processor "${CMAKE_SYSTEM_PROCESSOR}")
+endif()
+
+if(gptoss_target_processor MATCHES "^(x86_64|AMD64|amd64)$")
+  target_compile_definitions(gptoss_objects PUBLIC GPTOSS_X86_64_KERNELS)
+  target_sources(gptoss_objects PRIVATE
+    source/cpu/kernels_x86_64_v3.cpp
+    source/cpu/kernels_x86_64_v4.cpp)
+  set_source_files_properties(source/cpu/kernels_baseline.cpp PROPERTIES
+    COMPILE_OPTIONS "${gptoss_kernel_options}")
+  set_source_files_properties(source/cpu/kernels_x86_64_v3.cpp PROPERTIES
+    COMPILE_OPTIONS "${gptoss_kernel_options};-march=x86-64-v3")
+  set_source_files_properties(source/cpu/kernels_x86_64_v4.cpp PROPERTIES
+    COMPILE_OPTIONS "${gptoss_kernel_options};-march=x86-64-v4;-mprefer-vector-width=512")
+else()
+  set_source_files_properties(source/cpu/kernels_baseline.cpp PROPERTIES
+    COMPILE_OPTIONS "${gptoss_kernel_options}")
+endif()

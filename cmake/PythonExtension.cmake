@@ -1,0 +1,37 @@
+# The Python extension gptoss._native. setup.py drives this; by hand:
+#   cmake -S . -B build -DGPTOSS_BUILD_PYTHON=ON -DPython_EXECUTABLE=$(which python3)
+
+find_package(Python 3.10 REQUIRED COMPONENTS Interpreter Development.Module)
+
+if(NOT pybind11_DIR)
+  execute_process(
+    COMMAND "${Python_EXECUTABLE}" -m pybind11 --cmakedir
+    OUTPUT_VARIABLE gptoss_pybind11_directory
+    OUTPUT_STRIP_TRAILING_WHITESPACE
+    ERROR_QUIET)
+  if(gptoss_pybind11_directory)
+    set(pybind11_DIR "${gptoss_pybind11_directory}" CACHE PATH "pybind11's CMake package" FORCE)
+  endif()
+endif()
+set(PYBIND11_FINDPYTHON ON)
+find_package(pybind11 2.12 CONFIG QUIET)
+if(NOT pybind11_FOUND)
+  message(FATAL_ERROR
+    "GPTOSS_BUILD_PYTHON needs pybind11 2.12 or later, which ${Python_EXECUTABLE} does not have: "
+    "run '${Python_EXECUTABLE} -m pip install pybind11', or pass -Dpybind11_DIR=...")
+endif()
+
+pybind11_add_module(_native MODULE NO_EXTRAS python/native/module.cpp)
+target_compile_features(_native PRIVATE cxx_std_20)
+target_include_directories(_native PRIVATE "${CMAKE_CURRENT_SOURCE_DIR}/include")
+target_link_libraries(_native PRIVATE gptoss_objects)
+target_compile_definitions(_native PRIVATE GPTOSS_VERSION="${PROJECT_VERSION}")
+if(NOT APPLE)
+  # The module exports PyInit__native and nothing else: the engine's symbols stay its own even when
+  # a process loads another copy of the library.
+  file(WRITE "${CMAKE_CURRENT_BINARY_DIR}/native_exports.map"
+       "{ global: PyInit__native; local: *; };\n")
+  target_link_options(_native PRIVATE
+    "-Wl,--version-script=${CMAKE_CURRENT_BINARY_DIR}/native_exports.map"
+    "$<$<CONFIG:Release>:-s>")
+endif()
