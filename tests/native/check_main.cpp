@@ -58,6 +58,7 @@ void fails(gptoss_status status,
 } // namespace check
 
 int main() {
+    std::setvbuf(stdout, nullptr, _IOLBF, 0); // what was printed before a crash must be seen
     int num_failed_tests = 0;
     for (const check::Test& test : check::tests()) {
         check::num_failures = 0;
