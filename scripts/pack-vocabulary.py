@@ -13,7 +13,9 @@ import hashlib
 import sys
 from pathlib import Path
 
-PACKAGE = Path(__file__).resolve().parents[1] / "python" / "gptoss"
+from gptoss import vocabulary
+
+DESTINATION = Path(__file__).resolve().parents[1] / "python/gptoss/data/o200k_base.zlib"
 O200K_BASE_SHA256 = "446a9538cb6c348e3516120d7c08b09f57c36495e2acfffe59a5bf8b0cfb1a2d"
 
 
@@ -23,10 +25,6 @@ def main() -> int:
         "tiktoken_file", type=Path, help="o200k_base.tiktoken as OpenAI publishes it"
     )
     arguments = parser.parse_args()
-
-    # The module without the package around it: this runs before the native extension is built.
-    sys.path.insert(0, str(PACKAGE))
-    import vocabulary
 
     original = arguments.tiktoken_file.read_bytes()
     digest = hashlib.sha256(original).hexdigest()
@@ -41,10 +39,8 @@ def main() -> int:
     if vocabulary.format_tiktoken(vocabulary.unpack_tokens(packed, len(tokens))) != original:
         print("The packed vocabulary does not give the original back.", file=sys.stderr)
         return 1
-    destination = PACKAGE / "data" / "o200k_base.zlib"
-    destination.parent.mkdir(exist_ok=True)
-    destination.write_bytes(packed)
-    print(f"{destination}: {len(tokens)} tokens, {len(original)} -> {len(packed)} bytes")
+    DESTINATION.write_bytes(packed)
+    print(f"{DESTINATION}: {len(tokens)} tokens, {len(original)} -> {len(packed)} bytes")
     return 0
 
 

@@ -32,7 +32,7 @@ MXFP4_ROOT_MEAN_SQUARE = float(np.sqrt(np.mean(MXFP4_VALUES**2)))
 
 @dataclass(frozen=True)
 class Shape:
-    """Everything in a checkpoint's config.json, with gpt-oss's own values where tests can afford them."""
+    """Everything in a checkpoint's config.json; gpt-oss's own values where tests can afford them."""
 
     num_blocks: int = 2
     num_experts: int = 4
@@ -111,7 +111,7 @@ def bf16(values: NDArray[Any]) -> Tensor:
 
 
 def dequantize_mxfp4(blocks: NDArray[np.uint8], scales: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """The numbers of blocks [..., columns / 32, 16] and scales [..., columns / 32]: [..., columns]."""
+    """Blocks [..., columns / 32, 16] and scales [..., columns / 32] as numbers [..., columns]."""
     codes = np.stack([blocks & 15, blocks >> 4], axis=-1).reshape(*scales.shape, 32)
     values = np.ldexp(MXFP4_VALUES[codes], scales[..., None].astype(np.int32) - 127)
     return values.reshape(*scales.shape[:-1], -1).astype(np.float32)
@@ -138,7 +138,7 @@ def random_checkpoint(shape: Shape, seed: int, embedding_scale: float = 1.0) -> 
     def expert_weights(name: str, rows: int, columns: int, magnitude: float) -> Checkpoint:
         size = (shape.num_experts, rows, columns // 32)
         blocks = random.integers(0, 256, (*size, 16), dtype=np.uint8)
-        # Every block's largest magnitude is 4 or 6, so that a quantiser finds these scales and codes.
+        # Every block's largest magnitude is 4 or 6: a quantiser finds exactly these scales and codes.
         blocks[..., 0] = (blocks[..., 0] & 0xF8) | random.integers(6, 8, size, dtype=np.uint8)
         deviation = magnitude / math.sqrt(columns)
         exponent = round(math.log2(deviation / MXFP4_ROOT_MEAN_SQUARE))
@@ -185,7 +185,7 @@ def checkpoint_hash(checkpoint: Mapping[str, Tensor]) -> str:
 
 
 def write_safetensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
-    """Writes a .safetensors file: the JSON header's length as u64, the header, the tensors' bytes."""
+    """Writes a .safetensors file: the JSON header's length as u64, the header, the bytes."""
     header: dict[str, Any] = {"__metadata__": {"format": "pt"}}
     offset = 0
     for name, tensor in tensors.items():

@@ -1,0 +1,200 @@
+"""From a checkpoint directory to a model.bin."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from gptoss.convert.checkpoint import Checkpoint, open_checkpoint
+from gptoss.convert.checkpoint_config import parse_config
+from gptoss.convert.checkpoint_weights import (
+    FloatExperts,
+    ModelWeights,
+    Mxfp4Experts,
+    find_weights,
+)
+from gptoss.convert.file_header import file_header
+from gptoss.convert.file_items import PIECE_BYTES, Workspace
+from gptoss.convert.file_layout import PlacedItem, lay_out_file
+from gptoss.convert.mxfp4 import MAX_SCALE
+from gptoss.convert.output_file import OutputFile, check_destination
+from gptoss.convert.safetensors_file import StoredTensor
+from gptoss.convert.tokenizer_source import Vocabulary, load_vocabulary
+from gptoss.errors import ConversionError
+
+# Called with the name of the phase, the bytes done and the bytes in all.
+Progress = Callable[[str, int, int], None]
+
+
+@dataclass(frozen=True)
+class ConversionReport:
+    """What a conversion did."""
+
+    source: Path  # the directory that held the tensors
+    layout: str
+    vocabulary: str  # where it came from
+    destination: Path
+    num_bytes: int
+    seconds: float
+    num_quantized_tensors: int  # unquantised expert weights that became MXFP4
+    quantization_error: float  # root mean square, relative to that of the weights; 0 if none
+    num_rounded_tensors: int  # dense fp16 and fp32 tensors that became bf16
+    warnings: tuple[str, ...]
+
+
+def convert(
+    source: str | os.PathLike[str],
+    destination: str | os.PathLike[str] | None = None,
+    *,
+    vocabulary: str | os.PathLike[str] | None = None,
+    force: bool = False,
+    progress: Progress | None = None,
+) -> ConversionReport:
+    """Convert a gpt-oss checkpoint to a model.bin.
+
+    `source` is a directory with config.json and .safetensors files, in OpenAI's original layout or
+    Hugging Face's, or one whose folder `original/` has them. `destination` is the file to write, by
+    default `model.bin` in `source`; `force` lets it replace a file. `vocabulary` is a .tiktoken or
+    tokenizer.json file; by default the tokenizer.json beside the checkpoint is used and, if there is
+    none, o200k_base. `progress(phase, bytes_done, bytes_total)` is called every few megabytes.
+
+    Everything is checked before the first byte is written: a ConversionError lists all problems. The
+    file appears under its name only when it is complete and synced; after an error or an interrupt
+    there is nothing, or what was there before.
+    """
+    begin = time.monotonic()
+    source = Path(source)
+    destination = source / "model.bin" if destination is None else Path(destination)
+    report_progress = progress or (lambda phase, done, total: None)
+    warnings: list[str] = []
+
+    checkpoint = open_checkpoint(source)
+    try:
+        problems: list[str] = []
+        words = _load_vocabulary(vocabulary, checkpoint, problems, warnings)
+        config = parse_config(checkpoint.config, checkpoint.layout, problems, warnings)
+        if config is None or words is None:
+            raise _all_problems(source, problems)
+        if words.num_tokens > config.vocabulary_rows:
+            problems.append(
+                f"The vocabulary ({words.source}) has {words.num_tokens} tokens "
+                f"({len(words.text_tokens)} of text and {len(words.special_uuids)} special), but the "
+                f"checkpoint only {config.vocabulary_rows}: give the right one with --vocabulary."
+            )
+        weights = find_weights(checkpoint, config, words.num_tokens, problems, warnings)
+        if problems:
+            raise _all_problems(source, problems)
+        items = lay_out_file(file_header(config, words), config, weights)
+        problems += check_destination(destination, items[-1].end, force)
+        problems += _oversized_scales(weights, report_progress)
+        if problems:
+            raise _all_problems(source, problems)
+        workspace = Workspace()
+        _write(items, destination, force, workspace, report_progress)
+    finally:
+        checkpoint.close()
+
+    return ConversionReport(
+        source=checkpoint.directory,
+        layout=checkpoint.layout,
+        vocabulary=words.source,
+        destination=destination,
+        num_bytes=items[-1].end,
+        seconds=time.monotonic() - begin,
+        num_quantized_tensors=sum(
+            isinstance(matrix, FloatExperts)
+            for block in weights.blocks
+            for matrix in (block.mlp1, block.mlp2)
+        ),
+        quantization_error=workspace.relative_error,
+        num_rounded_tensors=_num_rounded_tensors(weights, checkpoint),
+        warnings=tuple(warnings),
+    )
+
+
+def _load_vocabulary(
+    file: str | os.PathLike[str] | None,
+    checkpoint: Checkpoint,
+    problems: list[str],
+    warnings: list[str],
+) -> Vocabulary | None:
+    try:
+        path = None if file is None else Path(file)
+        return load_vocabulary(path, checkpoint.directory, warnings)
+    except ConversionError as error:
+        problems.append(str(error))
+        return None
+
+
+def _all_problems(source: Path, problems: list[str]) -> ConversionError:
+    if len(problems) == 1:
+        return ConversionError(problems[0])
+    lines = [f"{source} cannot be converted, for {len(problems)} reasons:"]
+    return ConversionError("\n- ".join(lines + problems))
+
+
+def _mxfp4_scales(weights: ModelWeights) -> Iterator[StoredTensor]:
+    for block in weights.blocks:
+        for matrix in (block.mlp1, block.mlp2):
+            if isinstance(matrix, Mxfp4Experts):
+                yield matrix.scales
+
+
+def _oversized_scales(weights: ModelWeights, progress: Progress) -> list[str]:
+    """Read all scale bytes and return a sentence for each tensor that has one above 241."""
+    problems = []
+    buffer = np.empty(PIECE_BYTES, np.uint8)
+    total = sum(tensor.num_bytes for tensor in _mxfp4_scales(weights))
+    done = 0
+    for tensor in _mxfp4_scales(weights):
+        count, largest = 0, 0
+        for first in range(0, tensor.num_bytes, PIECE_BYTES):
+            piece = buffer[: min(PIECE_BYTES, tensor.num_bytes - first)]
+            tensor.read_into(first, piece)
+            largest = max(largest, int(piece.max()))
+            if largest > MAX_SCALE:
+                count += int(np.count_nonzero(piece > MAX_SCALE))
+            done += len(piece)
+            progress("checking scales", done, total)
+        if count:
+            problems.append(
+                f"The tensor {tensor.name} in {tensor.file.path.name} has {count} scale bytes above "
+                f"{MAX_SCALE}, the largest being {largest}: model.bin holds each plus 14, which "
+                "would wrap. The checkpoint is damaged, or its experts are absurdly large."
+            )
+    return problems
+
+
+def _write(
+    items: list[PlacedItem],
+    destination: Path,
+    force: bool,
+    workspace: Workspace,
+    progress: Progress,
+) -> None:
+    total = items[-1].end
+    with OutputFile(destination, force) as output:
+        for placed in items:
+            output.write(bytes(placed.offset - output.num_bytes))
+            for piece in placed.item.pieces(workspace):
+                output.write(piece)
+                progress("writing", output.num_bytes, total)
+            assert output.num_bytes == placed.end, placed
+        output.commit()
+
+
+def _num_rounded_tensors(weights: ModelWeights, checkpoint: Checkpoint) -> int:
+    experts = {
+        matrix.weight.name
+        for block in weights.blocks
+        for matrix in (block.mlp1, block.mlp2)
+        if isinstance(matrix, FloatExperts)
+    }
+    return sum(
+        tensor.dtype in ("F16", "F32") and name not in experts
+        for name, tensor in checkpoint.tensors.items()
+    )
