@@ -32,7 +32,7 @@ MXFP4_ROOT_MEAN_SQUARE = float(np.sqrt(np.mean(MXFP4_VALUES**2)))
 
 @dataclass(frozen=True)
 class Shape:
-    """Everything in a checkpoint's config.json; gpt-oss's own values where tests can afford them."""
+    """Everything in a checkpoint's config.json; gpt-oss's values where tests can afford them."""
 
     num_blocks: int = 2
     num_experts: int = 4
@@ -138,7 +138,8 @@ def random_checkpoint(shape: Shape, seed: int, embedding_scale: float = 1.0) -> 
     def expert_weights(name: str, rows: int, columns: int, magnitude: float) -> Checkpoint:
         size = (shape.num_experts, rows, columns // 32)
         blocks = random.integers(0, 256, (*size, 16), dtype=np.uint8)
-        # Every block's largest magnitude is 4 or 6: a quantiser finds exactly these scales and codes.
+        # Every block's largest magnitude is 4 or 6: a quantiser finds exactly these scales and
+        # codes.
         blocks[..., 0] = (blocks[..., 0] & 0xF8) | random.integers(6, 8, size, dtype=np.uint8)
         deviation = magnitude / math.sqrt(columns)
         exponent = round(math.log2(deviation / MXFP4_ROOT_MEAN_SQUARE))

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -20,8 +18,8 @@ def bfloat16_from_float32(values: NDArray[np.float32]) -> NDArray[np.uint16]:
 
     NaN stays NaN.
     """
-    bits: NDArray[Any] = np.ascontiguousarray(values, np.float32).view(np.uint32)
-    rounded = ((bits + (0x7FFF + ((bits >> 16) & 1))) >> 16).astype(np.uint16)
+    bits = np.ascontiguousarray(values, np.float32).view(np.uint32)
+    rounded: NDArray[np.uint16] = ((bits + (0x7FFF + ((bits >> 16) & 1))) >> 16).astype(np.uint16)
     # Rounding could carry a NaN's fraction into its sign.
     not_a_number = (bits & 0x7FFFFFFF) > 0x7F800000
     if not_a_number.any():

@@ -8,7 +8,8 @@ from typing import Any
 
 from gptoss.convert.checkpoint import HUGGING_FACE_LAYOUT
 
-# model.bin folds 1 / sqrt(head_dim) into the query and key weights as 0.5 * 0.25, which is 1 / sqrt(64).
+# model.bin folds 1 / sqrt(head_dim) into the query and key weights as 0.5 * 0.25, which is 1 /
+# sqrt(64).
 HEAD_DIM = 64
 MXFP4_BLOCK = 32
 # The values of gpt-oss, for fields that some published config.json files lack.
@@ -95,7 +96,7 @@ def parse_config(
 
 
 class _Reader:
-    """Reads numbers from a JSON object; a missing or absurd one becomes a problem and the value 1."""
+    """Reads numbers from a JSON object; a missing or absurd one becomes a problem, and 1."""
 
     def __init__(self, fields: dict[str, Any], where: str, problems: list[str]) -> None:
         self.fields = fields

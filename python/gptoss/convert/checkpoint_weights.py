@@ -1,6 +1,7 @@
 """The weights of a model under one set of names, whichever layout the checkpoint has.
 
-Every tensor that a model needs is looked up here, and its shape and type are checked; nothing is read.
+Every tensor that a model needs is looked up here, and its shape and type are checked; nothing is
+read.
 """
 
 from __future__ import annotations
@@ -99,8 +100,8 @@ def find_weights(
     if extra:
         shown = ", ".join(extra[:5]) + (", ..." if len(extra) > 5 else "")
         warnings.append(
-            f"{len(extra)} tensors of the checkpoint have no place in a gpt-oss model and were left "
-            f"out: {shown}."
+            f"{len(extra)} tensors of the checkpoint have no place in a gpt-oss model and were "
+            f"left out: {shown}."
         )
     return weights
 

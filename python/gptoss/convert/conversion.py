@@ -59,12 +59,12 @@ def convert(
     `source` is a directory with config.json and .safetensors files, in OpenAI's original layout or
     Hugging Face's, or one whose folder `original/` has them. `destination` is the file to write, by
     default `model.bin` in `source`; `force` lets it replace a file. `vocabulary` is a .tiktoken or
-    tokenizer.json file; by default the tokenizer.json beside the checkpoint is used and, if there is
-    none, o200k_base. `progress(phase, bytes_done, bytes_total)` is called every few megabytes.
+    tokenizer.json file; by default the tokenizer.json beside the checkpoint is used and, if there
+    is none, o200k_base. `progress(phase, bytes_done, bytes_total)` is called every few megabytes.
 
-    Everything is checked before the first byte is written: a ConversionError lists all problems. The
-    file appears under its name only when it is complete and synced; after an error or an interrupt
-    there is nothing, or what was there before.
+    Everything is checked before the first byte is written: a ConversionError lists all problems.
+    The file appears under its name only when it is complete and synced; after an error or an
+    interrupt there is nothing, or what was there before.
     """
     begin = time.monotonic()
     source = Path(source)
@@ -75,20 +75,20 @@ def convert(
     checkpoint = open_checkpoint(source)
     try:
         problems: list[str] = []
-        words = _load_vocabulary(vocabulary, checkpoint, problems, warnings)
+        tokenizer = _load_vocabulary(vocabulary, checkpoint, problems, warnings)
         config = parse_config(checkpoint.config, checkpoint.layout, problems, warnings)
-        if config is None or words is None:
+        if config is None or tokenizer is None:
             raise _all_problems(source, problems)
-        if words.num_tokens > config.vocabulary_rows:
+        if tokenizer.num_tokens > config.vocabulary_rows:
             problems.append(
-                f"The vocabulary ({words.source}) has {words.num_tokens} tokens "
-                f"({len(words.text_tokens)} of text and {len(words.special_uuids)} special), but the "
-                f"checkpoint only {config.vocabulary_rows}: give the right one with --vocabulary."
+                f"The vocabulary ({tokenizer.source}) has {len(tokenizer.text_tokens)} text tokens "
+                f"and {len(tokenizer.special_uuids)} special ones, but the checkpoint has only "
+                f"{config.vocabulary_rows} rows: give the right one with --vocabulary."
             )
-        weights = find_weights(checkpoint, config, words.num_tokens, problems, warnings)
+        weights = find_weights(checkpoint, config, tokenizer.num_tokens, problems, warnings)
         if problems:
             raise _all_problems(source, problems)
-        items = lay_out_file(file_header(config, words), config, weights)
+        items = lay_out_file(file_header(config, tokenizer), config, weights)
         problems += check_destination(destination, items[-1].end, force)
         problems += _oversized_scales(weights, report_progress)
         if problems:
@@ -101,7 +101,7 @@ def convert(
     return ConversionReport(
         source=checkpoint.directory,
         layout=checkpoint.layout,
-        vocabulary=words.source,
+        vocabulary=tokenizer.source,
         destination=destination,
         num_bytes=items[-1].end,
         seconds=time.monotonic() - begin,
@@ -162,9 +162,9 @@ def _oversized_scales(weights: ModelWeights, progress: Progress) -> list[str]:
             progress("checking scales", done, total)
         if count:
             problems.append(
-                f"The tensor {tensor.name} in {tensor.file.path.name} has {count} scale bytes above "
-                f"{MAX_SCALE}, the largest being {largest}: model.bin holds each plus 14, which "
-                "would wrap. The checkpoint is damaged, or its experts are absurdly large."
+                f"The tensor {tensor.name} in {tensor.file.path.name} has {count} scale bytes "
+                f"above {MAX_SCALE}, the largest being {largest}: model.bin holds each plus 14, "
+                "which would wrap. The checkpoint is damaged, or its experts are absurdly large."
             )
     return problems
 

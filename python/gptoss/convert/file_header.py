@@ -1,4 +1,4 @@
-"""The first part of a model.bin, version 1.0: magic, model, layout and tokenizer, padded to 16384."""
+"""What stands before the weights in a model.bin, version 1.0."""
 
 from __future__ import annotations
 

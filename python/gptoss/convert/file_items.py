@@ -1,4 +1,4 @@
-"""The items of which a model.bin consists: each knows its size, and makes its bytes piece by piece."""
+"""The items of which a model.bin consists: each knows its size and makes its bytes in pieces."""
 
 from __future__ import annotations
 
@@ -94,7 +94,8 @@ class BFloat16Item:
 
 @dataclass(frozen=True)
 class RotaryHeadsItem:
-    """Query or key rows: within each head, pairs of rows that RoPE turns together become neighbours.
+    """Query or key rows: within each head, pairs of rows that RoPE turns together become
+    neighbours.
 
     New row 2j + s of a head is old row 32s + j. All numbers are multiplied by a power of two.
     """
@@ -208,7 +209,11 @@ def _read_floats(
     tensor = rows.tensor
     row_bytes = rows.row_length * tensor.bytes_per_element
     content = workspace.read(tensor, (rows.first_row + first_row) * row_bytes, num_rows * row_bytes)
-    numpy_type = {"BF16": np.dtype("<u2"), "F16": np.dtype("<f2"), "F32": np.dtype("<f4")}
+    numpy_type: dict[str, np.dtype[Any]] = {
+        "BF16": np.dtype("<u2"),
+        "F16": np.dtype("<f2"),
+        "F32": np.dtype("<f4"),
+    }
     return content.view(numpy_type[tensor.dtype]).reshape(num_rows, rows.row_length)
 
 
@@ -229,7 +234,7 @@ def _read_bfloat16(
     rounded = bfloat16_from_float32(_as_float32(stored))
     if not all_finite(rounded):
         raise ConversionError(
-            f"The tensor {rows.tensor.name} in {rows.tensor.file.path.name} holds an infinity, a NaN "
-            "or a number too large for bf16."
+            f"The tensor {rows.tensor.name} in {rows.tensor.file.path.name} holds an infinity, a "
+            "NaN or a number too large for bf16."
         )
     return rounded

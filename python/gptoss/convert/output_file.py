@@ -79,7 +79,7 @@ class OutputFile:
     def write(self, content: bytes | NDArray[Any]) -> None:
         """Append bytes, or a contiguous array's bytes."""
         assert self._file is not None
-        view = memoryview(content).cast("B")
+        view = memoryview(content if isinstance(content, bytes) else content.data).cast("B")
         self.num_bytes += len(view)
         with self._explained():
             while len(view) > 0:
@@ -103,7 +103,8 @@ class OutputFile:
             self.temporary.replace(self.destination)
             return
         try:
-            # Unlike a rename, a link never replaces what another conversion has put there meanwhile.
+            # Unlike a rename, a link never replaces what another conversion has put there
+            # meanwhile.
             os.link(self.temporary, self.destination)
         except FileExistsError:
             raise ConversionError(

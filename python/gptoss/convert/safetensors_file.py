@@ -1,7 +1,7 @@
 """A reader of .safetensors files that trusts nothing and holds no tensor in memory.
 
-A file is a u64 length N, N bytes of JSON that name each tensor's type, shape and byte range, and the
-tensors' bytes. Everything in the header is checked against the file's size before it is used.
+A file is a u64 length N, N bytes of JSON that name each tensor's type, shape and byte range, and
+the tensors' bytes. Everything in the header is checked against the file's size before it is used.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from io import FileIO
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 from gptoss.errors import ConversionError
 from numpy.typing import NDArray
@@ -70,8 +70,8 @@ class StoredTensor:
 class SafetensorsFile:
     """An open .safetensors file, whose header has been checked.
 
-    `tensors` has the tensors by name. Raises ConversionError, with the file's name and the offending
-    numbers, when the file is truncated or its header is damaged.
+    `tensors` has the tensors by name. Raises ConversionError, with the file's name and the
+    offending numbers, when the file is truncated or its header is damaged.
     """
 
     def __init__(self, path: Path) -> None:
@@ -94,7 +94,7 @@ class SafetensorsFile:
 
     def read_into(self, offset: int, buffer: NDArray[Any]) -> None:
         """Fill a contiguous array with the bytes at an offset of the file."""
-        view = memoryview(buffer).cast("B")
+        view = buffer.data.cast("B")
         self._file.seek(offset)
         while len(view) > 0:
             try:
@@ -207,5 +207,5 @@ class SafetensorsFile:
             )
 
 
-def _is_list_of_sizes(value: Any) -> bool:
+def _is_list_of_sizes(value: Any) -> TypeGuard[list[int]]:
     return isinstance(value, list) and all(type(item) is int and item >= 0 for item in value)

@@ -1,4 +1,4 @@
-"""The vocabulary of a model.bin: from a .tiktoken file, a tokenizer.json or the package's o200k_base."""
+"""A model.bin's vocabulary: a .tiktoken file, a tokenizer.json or the package's o200k_base."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 from uuid import UUID
 
 from gptoss.errors import ConversionError
@@ -30,9 +30,9 @@ SPECIAL_TOKEN_UUIDS = {
         "<|end_untrusted|>": "f265bd9c-c717-469e-a447-920687d65d90",
     }.items()
 }
-# The special tokens that follow the text tokens, as OpenAI's own model.bin files have them. None: no
-# name is written. The second is `<|endoftext|>`, which has no UUID; `<|end_untrusted|>`, the fourth,
-# has one, which OpenAI's files leave out.
+# The special tokens that follow the text tokens, as OpenAI's own model.bin files have them. None:
+# no name is written. The second is `<|endoftext|>`, which has no UUID; `<|end_untrusted|>`, the
+# fourth, has one, which OpenAI's files leave out.
 SPECIAL_TOKENS: tuple[str | None, ...] = (
     None,
     None,
@@ -132,7 +132,7 @@ def _check(vocabulary: Vocabulary) -> None:
     missing = [value for value in range(256) if bytes([value]) not in seen]
     if missing:
         raise ValueError(
-            f"{len(missing)} of the 256 single bytes are no tokens (the first is {missing[0]:#04x}), "
+            f"{len(missing)} of the 256 bytes are no tokens (the first is {missing[0]:#04x}), "
             "so that it cannot express every text"
         )
 
@@ -140,8 +140,8 @@ def _check(vocabulary: Vocabulary) -> None:
 def _special_uuids(name_of_id: Mapping[int, str], num_text_tokens: int) -> list[bytes]:
     """Return the UUIDs of the special tokens, given those that a tokenizer.json names.
 
-    Its names win over OpenAI's order. A token with a name that model.bin has no UUID for is unnamed,
-    but counts: it makes the list reach up to it, so that its embedding is kept.
+    Its names win over OpenAI's order. A token with a name that model.bin has no UUID for is
+    unnamed, but counts: it makes the list reach up to it, so that its embedding is kept.
     """
     names = dict(enumerate(SPECIAL_TOKENS))
     for token_id, name in name_of_id.items():
@@ -213,7 +213,7 @@ def _parse_tokenizer_json(content: bytes, source: str, warnings: list[str]) -> V
     return Vocabulary(source, _split_regex(document), text_tokens, special_uuids)
 
 
-def _is_vocab(vocab: Any) -> bool:
+def _is_vocab(vocab: Any) -> TypeGuard[dict[str, int]]:
     return (
         isinstance(vocab, dict)
         and len(vocab) > 0

@@ -1,0 +1,145 @@
+"""`gptoss convert`: a checkpoint in SafeTensors becomes a model.bin."""
+
+from __future__ import annotations
+
+import argparse
+import signal
+import sys
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, NoReturn
+
+if TYPE_CHECKING:
+    from gptoss.convert import ConversionReport
+
+DESCRIPTION = """\
+Makes a model.bin from a gpt-oss checkpoint in SafeTensors: OpenAI's original layout, Hugging
+Face's, or a fine-tuned model whose unquantised experts are quantised to MXFP4 on the way.
+"""
+
+EPILOG = """\
+examples:
+  hf download openai/gpt-oss-20b --include "original/*" --local-dir gpt-oss-20b
+  gptoss convert gpt-oss-20b gpt-oss-20b.bin
+  gptoss convert my-fine-tune                        writes my-fine-tune/model.bin
+  gptoss convert small small.bin --vocabulary small.tiktoken
+
+It needs as much free disk as the checkpoint takes (13.8 GB for 20b, 65 GB for 120b) and less than
+1 GB of memory. DST appears only when it is complete: an interrupted conversion leaves nothing.
+"""
+
+EXIT_ERROR = 1
+EXIT_INTERRUPTED = 128 + signal.SIGINT
+EXIT_TERMINATED = 128 + signal.SIGTERM
+
+
+class _Terminated(KeyboardInterrupt):
+    """SIGTERM arrived: like Ctrl-C, it must reach the code that removes the unfinished file."""
+
+
+def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add `convert` to the command line."""
+    parser = subparsers.add_parser(
+        "convert",
+        help="make a model.bin from a checkpoint in SafeTensors",
+        description=DESCRIPTION,
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "source",
+        metavar="SRC",
+        type=Path,
+        help="directory with config.json and .safetensors files, or with these in original/",
+    )
+    parser.add_argument(
+        "destination",
+        metavar="DST",
+        type=Path,
+        nargs="?",
+        help="file to write (default: SRC/model.bin)",
+    )
+    add_options(parser)
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options that scripts/create-local-model.py has as well."""
+    parser.add_argument(
+        "--vocabulary",
+        metavar="FILE",
+        type=Path,
+        help=".tiktoken or tokenizer.json file (default: tokenizer.json beside the checkpoint, "
+        "else o200k_base, which is built in)",
+    )
+    parser.add_argument("--force", action="store_true", help="replace DST if it exists")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Convert, and return the exit code: 0, 1 for an error, 130 after Ctrl-C, 143 after SIGTERM."""
+    from gptoss.convert import ConversionError, convert
+    from gptoss.convert.progress_bar import ProgressBar
+
+    source: Path = arguments.source
+    destination: Path = arguments.destination or source / "model.bin"
+    progress = ProgressBar(sys.stderr)
+    before = _identity(destination)
+    previous_handler = signal.signal(signal.SIGTERM, _raise_terminated)
+    try:
+        report = convert(
+            source,
+            destination,
+            vocabulary=arguments.vocabulary,
+            force=arguments.force,
+            progress=progress,
+        )
+    except ConversionError as error:
+        progress.close()
+        print(f"gptoss convert: {error}", file=sys.stderr)
+        return EXIT_ERROR
+    except KeyboardInterrupt as interrupt:
+        progress.close()
+        if _identity(destination) != before:
+            outcome = f"{destination} was complete already"
+        elif before is not None:
+            outcome = f"{destination} is as it was, and the unfinished file was removed"
+        else:
+            outcome = f"nothing was written to {destination}; the unfinished file was removed"
+        print(f"gptoss convert: interrupted, {outcome}.", file=sys.stderr)
+        return EXIT_TERMINATED if isinstance(interrupt, _Terminated) else EXIT_INTERRUPTED
+    finally:
+        signal.signal(signal.SIGTERM, previous_handler)
+    progress.close()
+    for warning in report.warnings:
+        print(f"gptoss convert: warning: {warning}", file=sys.stderr)
+    print(_summary(report))
+    return 0
+
+
+def _raise_terminated(signal_number: int, frame: FrameType | None) -> NoReturn:
+    raise _Terminated
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    """Return what changes when a file is replaced; None without a file."""
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_ino, status.st_mtime_ns
+
+
+def _summary(report: ConversionReport) -> str:
+    lines = [
+        f"{report.destination}: {report.num_bytes / 1e9:.2f} GB in {report.seconds:.1f} s "
+        f"({report.num_bytes / 1e6 / report.seconds:.0f} MB/s)",
+        f"  from {report.source} ({report.layout})",
+        f"  vocabulary: {report.vocabulary}",
+    ]
+    if report.num_quantized_tensors:
+        lines.append(
+            f"  {report.num_quantized_tensors} unquantised expert tensors became MXFP4, with a "
+            f"relative error (root mean square) of {100 * report.quantization_error:.2f} %"
+        )
+    if report.num_rounded_tensors:
+        lines.append(f"  {report.num_rounded_tensors} fp16 or fp32 tensors were rounded to bf16")
+    return "\n".join(lines)
