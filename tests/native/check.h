@@ -30,6 +30,8 @@ void equal(const Left& left, const Right& right, const char* expression, const c
     }
 }
 
+void close(double left, double right, double tolerance, const char* expression, const char* file, int line);
+
 // The call must throw gptoss::Error with this status and a sentence that contains `part`.
 void fails(gptoss_status status,
            const std::string& part,
@@ -53,6 +55,10 @@ void fails(gptoss_status status,
     } while (false)
 
 #define CHECK_EQUAL(left, right) check::equal((left), (right), #left " == " #right, __FILE__, __LINE__)
+
+// |left - right| <= tolerance; false if either is NaN.
+#define CHECK_CLOSE(left, right, tolerance) \
+    check::close((left), (right), (tolerance), #left " == " #right, __FILE__, __LINE__)
 
 #define CHECK_FAILS(status, part, call) check::fails((status), (part), [&] { call; }, #call, __FILE__, __LINE__)
 

@@ -1,4 +1,5 @@
 #include <atomic>
+#include <cmath>
 #include <cstdio>
 #include <exception>
 #include <mutex>
@@ -33,6 +34,16 @@ void report_failure(const char* file, int line, const std::string& what) {
     if (++num_failures <= kMaxPrintedFailures) {
         const std::lock_guard lock(output_mutex);
         std::printf("%s:%d: %s\n", file, line, what.c_str());
+    }
+}
+
+void close(double left, double right, double tolerance, const char* expression, const char* file, int line) {
+    if (!(std::fabs(left - right) <= tolerance)) {
+        std::ostringstream what;
+        what.precision(10);
+        what << expression << ": " << left << " and " << right << " differ by " << left - right << ", more than "
+             << tolerance;
+        report_failure(file, line, what.str());
     }
 }
 

@@ -1,0 +1,556 @@
+// Every kernel of every instruction set that this processor runs, against its definition in double precision.
+#include "cpu/kernels.h"
+
+#include <algorithm>
+#include <bit>
+#include <cmath>
+#include <limits>
+#include <random>
+#include <vector>
+
+#include "check.h"
+#include "cpu/instruction_set.h"
+#include "number_formats.h"
+
+using namespace gptoss::cpu;
+
+namespace {
+
+constexpr size_t kHeadSize = 64;
+constexpr float kUntouched = 12345.0f; // what outputs hold before a call
+
+std::mt19937 random_bits(1);
+
+float normal(float deviation = 1.0f) {
+    return std::normal_distribution<float>(0.0f, deviation)(random_bits);
+}
+
+std::vector<float> random_floats(size_t size, float deviation = 1.0f) {
+    std::vector<float> values(size);
+    std::ranges::generate(values, [&] { return normal(deviation); });
+    return values;
+}
+
+uint16_t to_bf16(float value) {
+    return static_cast<uint16_t>(std::bit_cast<uint32_t>(value) >> 16);
+}
+
+std::vector<uint16_t> random_bf16(size_t size, float deviation = 1.0f) {
+    std::vector<uint16_t> values(size);
+    std::ranges::generate(values, [&] { return to_bf16(normal(deviation)); });
+    return values;
+}
+
+double bf16(uint16_t bits) {
+    return gptoss::bf16_to_float(bits);
+}
+
+std::vector<const float*> row_pointers(const std::vector<float>& values, size_t row_size) {
+    std::vector<const float*> rows;
+    for (size_t row = 0; row < values.size() / row_size; row++) {
+        rows.push_back(values.data() + row * row_size);
+    }
+    return rows;
+}
+
+// A few fp32 roundings of a sum whose terms' magnitudes add up to `magnitude`.
+double rounding(double magnitude) {
+    return 2e-6 * magnitude + 1e-30;
+}
+
+struct ExpertMatrix {
+    size_t num_outputs;
+    size_t num_inputs;
+    std::vector<uint8_t> blocks;
+    std::vector<uint8_t> scales;
+    std::vector<uint16_t> bias;
+
+    Mxfp4Matrix view() const {
+        return {.blocks = blocks.data(), .scales = scales.data(), .bias = bias.data(), .num_inputs = num_inputs};
+    }
+
+    double weight(size_t output, size_t input) const {
+        const uint8_t byte = blocks[(output * num_inputs + input) / 2];
+        const uint32_t code = input % 2 == 0 ? byte & 15u : byte >> 4;
+        const uint8_t scale = scales[(output * num_inputs + input) / 32];
+        return std::ldexp(static_cast<double>(gptoss::mxfp4_code_to_float(code)), scale - 14 - 127);
+    }
+};
+
+ExpertMatrix random_matrix(size_t num_outputs, size_t num_inputs) {
+    ExpertMatrix matrix = {num_outputs, num_inputs, {}, {}, random_bf16(num_outputs)};
+    matrix.blocks.resize(num_outputs * num_inputs / 2);
+    matrix.scales.resize(num_outputs * num_inputs / 32);
+    std::ranges::generate(matrix.blocks, [] { return static_cast<uint8_t>(random_bits()); });
+    std::ranges::generate(matrix.scales, [] { return static_cast<uint8_t>(133 + random_bits() % 8); });
+    return matrix;
+}
+
+// Element i of a row is at this place in block order.
+size_t block_order(size_t i) {
+    const size_t in_block = i % 32;
+    return i - in_block + (in_block % 2 == 0 ? in_block / 2 : 16 + in_block / 2);
+}
+
+std::vector<float> in_block_order(const std::vector<float>& values) {
+    std::vector<float> result(values.size());
+    for (size_t i = 0; i < values.size(); i++) {
+        result[block_order(i)] = values[i];
+    }
+    return result;
+}
+
+double swiglu(double gate, double up, double limit) {
+    gate = std::min(gate, limit);
+    up = std::clamp(up, -limit, limit);
+    return gate / (1.0 + std::exp(-1.702 * gate)) * (up + 1.0);
+}
+
+void call_linear(const Kernels& kernels,
+                 const std::vector<uint16_t>& weight,
+                 const uint16_t* bias,
+                 const std::vector<const float*>& inputs,
+                 size_t num_inputs,
+                 size_t first,
+                 size_t last,
+                 bool add,
+                 size_t num_outputs,
+                 std::vector<float>& output) {
+    std::vector<float> scratch(kLinearScratchRows * num_inputs);
+    kernels.linear({.weight = weight.data(),
+                    .bias = bias,
+                    .inputs = inputs.data(),
+                    .output = output.data(),
+                    .num_inputs = num_inputs,
+                    .num_rows = inputs.size(),
+                    .output_stride = num_outputs,
+                    .first = first,
+                    .last = last,
+                    .add_to_output = add,
+                    .scratch = scratch.data()});
+}
+
+std::vector<float> gate_up(const Kernels& kernels,
+                           const ExpertMatrix& matrix,
+                           const std::vector<float>& inputs, // in block order
+                           size_t first,
+                           size_t last,
+                           float limit) {
+    const std::vector<const float*> rows = row_pointers(inputs, matrix.num_inputs);
+    const size_t mlp_dim = matrix.num_outputs / 2;
+    std::vector<float> hidden(rows.size() * mlp_dim, kUntouched);
+    std::vector<float> scratch(kLinearScratchRows * matrix.num_inputs);
+    kernels.expert_gate_up({.matrix = matrix.view(),
+                            .inputs = rows.data(),
+                            .hidden = hidden.data(),
+                            .num_rows = rows.size(),
+                            .hidden_stride = mlp_dim,
+                            .first = first,
+                            .last = last,
+                            .swiglu_limit = limit,
+                            .scratch = scratch.data()});
+    return hidden;
+}
+
+std::vector<float> down(const Kernels& kernels,
+                        const ExpertMatrix& matrix,
+                        const std::vector<float>& inputs, // in block order
+                        size_t first,
+                        size_t last) {
+    const std::vector<const float*> rows = row_pointers(inputs, matrix.num_inputs);
+    std::vector<float> output(rows.size() * matrix.num_outputs, kUntouched);
+    std::vector<float> scratch(kLinearScratchRows * matrix.num_inputs);
+    kernels.expert_down({.matrix = matrix.view(),
+                         .inputs = rows.data(),
+                         .output = output.data(),
+                         .num_rows = rows.size(),
+                         .output_stride = matrix.num_outputs,
+                         .first = first,
+                         .last = last,
+                         .scratch = scratch.data()});
+    return output;
+}
+
+constexpr uint16_t kHalfNan = 0x7E00;
+
+// One key/value head's cache. Slots that were not written hold NaN, which must never show.
+struct Cache {
+    size_t capacity;
+    std::vector<uint16_t> keys;
+    std::vector<uint16_t> values;
+
+    explicit Cache(size_t num_slots)
+        : capacity(num_slots), keys(num_slots * kHeadSize, kHalfNan), values(num_slots * kHeadSize, kHalfNan) {}
+
+    uint16_t& key(size_t position, size_t d) {
+        const size_t slot = position % capacity;
+        return keys[slot / kKeyBlock * kKeyBlock * kHeadSize + d * kKeyBlock + slot % kKeyBlock];
+    }
+    uint16_t& value(size_t position, size_t d) { return values[position % capacity * kHeadSize + d]; }
+
+    void write(size_t first, size_t last, float key_deviation) {
+        for (size_t position = first; position <= last; position++) {
+            for (size_t d = 0; d < kHeadSize; d++) {
+                key(position, d) = gptoss::float_to_half(normal(key_deviation));
+                value(position, d) = gptoss::float_to_half(normal());
+            }
+        }
+    }
+};
+
+void check_attention(const Kernels& kernels, Cache& cache, size_t num_queries, size_t first, size_t last, float sink) {
+    const std::vector<float> queries = random_floats(num_queries * kHeadSize, 0.3f);
+    const std::vector<float> sinks(num_queries, sink);
+    std::vector<float> output(num_queries * kHeadSize, kUntouched);
+    kernels.attention({.queries = queries.data(),
+                       .keys = cache.keys.data(),
+                       .values = cache.values.data(),
+                       .sinks = sinks.data(),
+                       .output = output.data(),
+                       .num_queries = num_queries,
+                       .capacity = cache.capacity,
+                       .first = first,
+                       .last = last});
+    for (size_t query = 0; query < num_queries; query++) {
+        std::vector<double> scores;
+        double highest = sink;
+        for (size_t position = first; position <= last; position++) {
+            double score = 0;
+            for (size_t d = 0; d < kHeadSize; d++) {
+                score += queries[query * kHeadSize + d] * gptoss::half_to_float(cache.key(position, d));
+            }
+            scores.push_back(score);
+            highest = std::max(highest, score);
+        }
+        double sum = std::exp(sink - highest);
+        for (const double score : scores) {
+            sum += std::exp(score - highest);
+        }
+        for (size_t d = 0; d < kHeadSize; d++) {
+            double expected = 0;
+            for (size_t position = first; position <= last; position++) {
+                expected += std::exp(scores[position - first] - highest) / sum *
+                            gptoss::half_to_float(cache.value(position, d));
+            }
+            // Scores of magnitude up to 30 carry an absolute error of about 30 * 2^-24 * a few.
+            CHECK_CLOSE(output[query * kHeadSize + d], expected, 3e-5);
+        }
+    }
+}
+
+} // namespace
+
+TEST(the_baseline_comes_first_and_names_are_distinct) {
+    const std::vector<const Kernels*> available = available_kernels();
+    CHECK_EQUAL(std::string(available.front()->name), "baseline");
+    for (size_t i = 1; i < available.size(); i++) {
+        CHECK(std::string(available[i]->name) != available[i - 1]->name);
+    }
+}
+
+TEST(bf16_to_float_is_exact) {
+    std::vector<uint16_t> input(65536);
+    for (size_t i = 0; i < input.size(); i++) {
+        input[i] = static_cast<uint16_t>(i);
+    }
+    for (const Kernels* const kernels : available_kernels()) {
+        std::vector<float> output(input.size());
+        kernels->bf16_to_float(input.data(), output.data(), input.size());
+        for (size_t i = 0; i < input.size(); i++) {
+            CHECK_EQUAL(std::bit_cast<uint32_t>(output[i]), static_cast<uint32_t>(i) << 16);
+        }
+    }
+}
+
+TEST(block_order_puts_even_elements_before_odd_ones) {
+    const std::vector<float> input = random_floats(96);
+    for (const Kernels* const kernels : available_kernels()) {
+        std::vector<float> output(input.size());
+        kernels->to_block_order(input.data(), output.data(), input.size());
+        CHECK(output == in_block_order(input));
+        CHECK_EQUAL(output[1], input[2]);
+        CHECK_EQUAL(output[16], input[1]);
+        CHECK_EQUAL(output[32], input[32]);
+    }
+}
+
+TEST(rms_norm_divides_by_the_root_mean_square) {
+    for (const Kernels* const kernels : available_kernels()) {
+        for (const size_t size : {32, 96, 2880}) {
+            const std::vector<float> input = random_floats(size, 3.0f);
+            const std::vector<uint16_t> gain = random_bf16(size);
+            std::vector<float> output(size);
+            kernels->rms_norm(input.data(), gain.data(), output.data(), size, 1e-5f);
+            double squares = 0;
+            for (const float value : input) {
+                squares += static_cast<double>(value) * value;
+            }
+            const double scale = 1.0 / std::sqrt(squares / static_cast<double>(size) + 1e-5);
+            for (size_t i = 0; i < size; i++) {
+                const double expected = input[i] * scale * bf16(gain[i]);
+                CHECK_CLOSE(output[i], expected, rounding(std::fabs(expected)));
+            }
+        }
+    }
+}
+
+TEST(rms_norm_of_zeros_is_zero) {
+    const std::vector<float> input(32, 0.0f);
+    const std::vector<uint16_t> gain = random_bf16(32);
+    for (const Kernels* const kernels : available_kernels()) {
+        std::vector<float> output(32, kUntouched);
+        kernels->rms_norm(input.data(), gain.data(), output.data(), 32, 1e-5f);
+        CHECK(std::ranges::all_of(output, [](float value) { return value == 0.0f; }));
+    }
+}
+
+TEST(linear_is_a_matrix_product_with_bias) {
+    constexpr size_t kNumOutputs = 37;
+    for (const Kernels* const kernels : available_kernels()) {
+        for (const size_t num_inputs : {32, 96, 2880}) {
+            const std::vector<uint16_t> weight = random_bf16(kNumOutputs * num_inputs);
+            const std::vector<uint16_t> bias = random_bf16(kNumOutputs);
+            for (const size_t num_rows : {1, 2, 3, 4, 5, 7, 8, 17}) {
+                const std::vector<float> input = random_floats(num_rows * num_inputs);
+                const bool with_bias = num_rows % 2 == 1;
+                const bool add = num_rows % 3 == 1;
+                const size_t first = num_rows % 4;
+                const size_t last = kNumOutputs - num_rows % 5;
+                std::vector<float> output(num_rows * kNumOutputs, kUntouched);
+                call_linear(*kernels, weight, with_bias ? bias.data() : nullptr, row_pointers(input, num_inputs),
+                            num_inputs, first, last, add, kNumOutputs, output);
+                for (size_t row = 0; row < num_rows; row++) {
+                    for (size_t i = 0; i < kNumOutputs; i++) {
+                        const float actual = output[row * kNumOutputs + i];
+                        if (i < first || i >= last) {
+                            CHECK_EQUAL(actual, kUntouched);
+                            continue;
+                        }
+                        double expected = (with_bias ? bf16(bias[i]) : 0.0) + (add ? kUntouched : 0.0);
+                        double magnitude = std::fabs(expected);
+                        for (size_t k = 0; k < num_inputs; k++) {
+                            const double term = bf16(weight[i * num_inputs + k]) * input[row * num_inputs + k];
+                            expected += term;
+                            magnitude += std::fabs(term);
+                        }
+                        CHECK_CLOSE(actual, expected, rounding(magnitude));
+                    }
+                }
+            }
+        }
+    }
+}
+
+TEST(linear_gives_the_same_bits_however_the_work_is_cut) {
+    constexpr size_t kNumInputs = 160;
+    constexpr size_t kNumOutputs = 19;
+    constexpr size_t kNumRows = 9;
+    const std::vector<uint16_t> weight = random_bf16(kNumOutputs * kNumInputs);
+    const std::vector<uint16_t> bias = random_bf16(kNumOutputs);
+    const std::vector<float> input = random_floats(kNumRows * kNumInputs);
+    const std::vector<const float*> rows = row_pointers(input, kNumInputs);
+    for (const Kernels* const kernels : available_kernels()) {
+        std::vector<float> together(kNumRows * kNumOutputs, 0.0f);
+        call_linear(*kernels, weight, bias.data(), rows, kNumInputs, 0, kNumOutputs, false, kNumOutputs, together);
+        for (size_t row = 0; row < kNumRows; row++) {
+            for (size_t output = 0; output < kNumOutputs; output++) {
+                std::vector<float> alone(kNumOutputs, 0.0f);
+                call_linear(*kernels, weight, bias.data(), {rows[row]}, kNumInputs, output, output + 1, false,
+                            kNumOutputs, alone);
+                CHECK_EQUAL(alone[output], together[row * kNumOutputs + output]);
+            }
+        }
+    }
+}
+
+TEST(expert_weights_are_exact_for_every_scale_and_code) {
+    // One block of 32 inputs per output; an input of 1 at one place and 0 elsewhere picks one weight.
+    ExpertMatrix matrix = {256, 32, std::vector<uint8_t>(256 * 16), std::vector<uint8_t>(256),
+                           std::vector<uint16_t>(256, 0)};
+    for (size_t output = 0; output < 256; output++) {
+        matrix.scales[output] = static_cast<uint8_t>(output);
+        for (size_t j = 0; j < 16; j++) { // all 16 codes in the low nibbles, and in the high ones
+            matrix.blocks[output * 16 + j] = static_cast<uint8_t>(j | (15 - j) << 4);
+        }
+    }
+    for (const Kernels* const kernels : available_kernels()) {
+        for (size_t input = 0; input < 32; input++) {
+            // 1 row, and enough rows that the kernels unpack the weights first.
+            for (const size_t num_rows : {1, 9}) {
+                std::vector<float> one_hot(num_rows * 32, 0.0f);
+                one_hot[(num_rows - 1) * 32 + block_order(input)] = 1.0f;
+                const std::vector<float> output = down(*kernels, matrix, one_hot, 0, 256);
+                for (size_t row = 0; row < 256; row++) {
+                    CHECK_EQUAL(static_cast<double>(output[(num_rows - 1) * 256 + row]), matrix.weight(row, input));
+                }
+            }
+        }
+    }
+}
+
+TEST(expert_down_is_a_matrix_product_with_bias) {
+    for (const Kernels* const kernels : available_kernels()) {
+        for (const size_t num_inputs : {32, 96, 2880}) {
+            const ExpertMatrix matrix = random_matrix(21, num_inputs);
+            for (const size_t num_rows : {1, 3, 4, 5, 9}) {
+                const std::vector<float> input = random_floats(num_rows * num_inputs);
+                const std::vector<float> output = down(*kernels, matrix, in_block_order(input), 2, 20);
+                for (size_t row = 0; row < num_rows; row++) {
+                    for (size_t i = 0; i < 21; i++) {
+                        const float actual = output[row * 21 + i];
+                        if (i < 2 || i >= 20) {
+                            CHECK_EQUAL(actual, kUntouched);
+                            continue;
+                        }
+                        double expected = bf16(matrix.bias[i]);
+                        double magnitude = std::fabs(expected);
+                        for (size_t k = 0; k < num_inputs; k++) {
+                            const double term = matrix.weight(i, k) * input[row * num_inputs + k];
+                            expected += term;
+                            magnitude += std::fabs(term);
+                        }
+                        CHECK_CLOSE(actual, expected, rounding(magnitude));
+                    }
+                }
+            }
+        }
+    }
+}
+
+TEST(expert_gate_up_is_a_matrix_product_and_swiglu) {
+    constexpr size_t kMlpDim = 64;
+    constexpr float kLimit = 7.0f;
+    for (const Kernels* const kernels : available_kernels()) {
+        for (const size_t num_inputs : {32, 96}) {
+            const ExpertMatrix matrix = random_matrix(2 * kMlpDim, num_inputs);
+            for (const size_t num_rows : {1, 2, 5, 9}) {
+                const std::vector<float> input = random_floats(num_rows * num_inputs);
+                const std::vector<float> hidden =
+                    gate_up(*kernels, matrix, in_block_order(input), 2, kMlpDim - 4, kLimit);
+                for (size_t row = 0; row < num_rows; row++) {
+                    for (size_t i = 0; i < kMlpDim; i++) {
+                        const float actual = hidden[row * kMlpDim + block_order(i)];
+                        if (i < 2 || i >= kMlpDim - 4) {
+                            CHECK_EQUAL(actual, kUntouched);
+                            continue;
+                        }
+                        double dots[2] = {bf16(matrix.bias[2 * i]), bf16(matrix.bias[2 * i + 1])};
+                        for (size_t k = 0; k < num_inputs; k++) {
+                            dots[0] += matrix.weight(2 * i, k) * input[row * num_inputs + k];
+                            dots[1] += matrix.weight(2 * i + 1, k) * input[row * num_inputs + k];
+                        }
+                        CHECK_CLOSE(actual, swiglu(dots[0], dots[1], kLimit), 1e-4);
+                    }
+                }
+            }
+        }
+    }
+}
+
+TEST(swiglu_is_right_for_gates_and_ups_of_any_size) {
+    // Weights of zero, so that the biases are the gate and the up.
+    ExpertMatrix matrix = {64, 32, std::vector<uint8_t>(64 * 16, 0), std::vector<uint8_t>(64, 141),
+                           std::vector<uint16_t>(64, 0)};
+    const std::vector<float> input(32, 1.0f);
+    const float values[] = {0.0f,   0.5f,   -0.5f,  6.9375f, 7.0f,   7.0625f, 20.0f, -20.0f, -50.0f, -51.5f,
+                            -52.0f, -60.0f, -80.0f, -100.0f, 100.0f, -1e3f,   1e3f,  -1e10f, 1e10f};
+    for (const Kernels* const kernels : available_kernels()) {
+        for (const float limit : {7.0f, 1e30f}) {
+            for (const float gate : values) {
+                for (const float up : values) {
+                    matrix.bias[0] = to_bf16(gate);
+                    matrix.bias[1] = to_bf16(up);
+                    const double expected = swiglu(bf16(matrix.bias[0]), bf16(matrix.bias[1]), limit);
+                    const float actual = gate_up(*kernels, matrix, input, 0, 32, limit)[0];
+                    // e^88 stands for everything above it, so that what should be 0 is gate / e^88 * (up + 1).
+                    const double underflow = std::fabs(bf16(matrix.bias[0])) * 1e-38 * (std::fabs(up) + 1);
+                    CHECK_CLOSE(actual, expected, 1e-6 * std::fabs(expected) + underflow);
+                }
+            }
+        }
+    }
+}
+
+TEST(attention_over_one_key_and_a_sink) {
+    for (const Kernels* const kernels : available_kernels()) {
+        Cache cache(16);
+        cache.write(0, 0, 1.0f);
+        for (const float sink : {-30.0f, 0.0f, 30.0f}) {
+            check_attention(*kernels, cache, 1, 0, 0, sink);
+        }
+    }
+}
+
+TEST(attention_over_any_range_of_positions) {
+    for (const Kernels* const kernels : available_kernels()) {
+        Cache cache(640);
+        cache.write(0, 639, 1.0f);
+        for (const auto& [first, last] : std::vector<std::pair<size_t, size_t>>{{0, 1},
+                                                                                {0, 15},
+                                                                                {0, 16},
+                                                                                {0, 255},
+                                                                                {0, 256},
+                                                                                {0, 639},
+                                                                                {1, 1},
+                                                                                {15, 17},
+                                                                                {100, 227},
+                                                                                {255, 256},
+                                                                                {255, 520},
+                                                                                {638, 639}}) {
+            for (const size_t num_queries : {1, 7, 8, 9, 16}) {
+                check_attention(*kernels, cache, num_queries, first, last, 0.5f);
+            }
+        }
+    }
+}
+
+TEST(attention_reads_nothing_of_slots_that_were_not_written) {
+    for (const Kernels* const kernels : available_kernels()) {
+        Cache cache(64); // the rest is NaN
+        cache.write(5, 20, 1.0f);
+        check_attention(*kernels, cache, 8, 5, 20, 0.0f);
+        check_attention(*kernels, cache, 1, 7, 18, 0.0f);
+    }
+}
+
+TEST(attention_in_a_ring_that_has_wrapped) {
+    for (const Kernels* const kernels : available_kernels()) {
+        Cache cache(144);
+        cache.write(1000, 1143, 1.0f);
+        for (const auto& [first, last] :
+             std::vector<std::pair<size_t, size_t>>{{1000, 1143}, {1016, 1143}, {1000, 1007}, {1007, 1008}}) {
+            check_attention(*kernels, cache, 8, first, last, 0.0f);
+        }
+    }
+}
+
+TEST(attention_with_scores_that_grow_from_tile_to_tile) {
+    // Online softmax has to rescale what it summed before. Scores reach about +-30.
+    for (const Kernels* const kernels : available_kernels()) {
+        Cache cache(1024);
+        cache.write(0, 1023, 1.0f);
+        for (size_t position = 0; position < 1024; position++) {
+            for (size_t d = 0; d < kHeadSize; d++) {
+                const float key = gptoss::half_to_float(cache.key(position, d));
+                cache.key(position, d) = gptoss::float_to_half(key * static_cast<float>(position) / 256.0f);
+            }
+        }
+        for (const float sink : {-100.0f, 0.0f, 20.0f}) {
+            check_attention(*kernels, cache, 8, 0, 1023, sink);
+        }
+    }
+}
+
+TEST(kernels_agree_across_instruction_sets) {
+    // The slow twin comparison on the sizes of gpt-oss-20b: the same sums in another order of additions at most.
+    const std::vector<const Kernels*> available = available_kernels();
+    const ExpertMatrix matrix = random_matrix(64, 2880);
+    const std::vector<float> input = random_floats(5 * 2880);
+    const std::vector<float> expected = gate_up(*available.front(), matrix, input, 0, 32, 7.0f);
+    for (const Kernels* const kernels : available) {
+        const std::vector<float> actual = gate_up(*kernels, matrix, input, 0, 32, 7.0f);
+        for (size_t i = 0; i < expected.size(); i++) {
+            CHECK_CLOSE(actual[i], expected[i], 1e-3 * (1.0 + std::fabs(expected[i])));
+        }
+    }
+}
