@@ -1,0 +1,1 @@
+"""The command line: `gptoss generate`, `gptoss inspect`, `gptoss convert`."""
