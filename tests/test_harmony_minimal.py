@@ -1,4 +1,4 @@
-"""The Harmony renderer against openai-harmony, token by token, and the lenient reading of completions."""
+"""The Harmony renderer against openai-harmony, token by token, and the reading of completions."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import pytest
-
 from gptoss.harmony import (
     FunctionTool,
     Message,
@@ -45,9 +44,13 @@ class HarmonyTokenizer:
 @pytest.fixture(scope="module")
 def encoding() -> Any:
     try:
-        return openai_harmony.load_harmony_encoding(openai_harmony.HarmonyEncodingName.HARMONY_GPT_OSS)
+        return openai_harmony.load_harmony_encoding(
+            openai_harmony.HarmonyEncodingName.HARMONY_GPT_OSS
+        )
     except openai_harmony.HarmonyError as error:
-        pytest.skip(f"openai-harmony cannot load its vocabulary (see TIKTOKEN_ENCODINGS_BASE): {error}")
+        pytest.skip(
+            f"openai-harmony cannot load its vocabulary (see TIKTOKEN_ENCODINGS_BASE): {error}"
+        )
 
 
 @pytest.fixture(scope="module")
@@ -70,11 +73,15 @@ def their_message(message: Message) -> Any:
     return theirs
 
 
-def their_render(encoding: Any, theirs: list[Any], next_role: str | None = "assistant") -> list[int]:
+def their_render(
+    encoding: Any, theirs: list[Any], next_role: str | None = "assistant"
+) -> list[int]:
     conversation = openai_harmony.Conversation.from_messages(theirs)
     if next_role is None:
         return list(encoding.render_conversation(conversation))
-    return list(encoding.render_conversation_for_completion(conversation, openai_harmony.Role(next_role)))
+    return list(
+        encoding.render_conversation_for_completion(conversation, openai_harmony.Role(next_role))
+    )
 
 
 WEATHER = FunctionTool(
@@ -125,7 +132,9 @@ def test_prompts(
     instructions: str | None,
     tools: tuple[FunctionTool, ...],
 ) -> None:
-    system = openai_harmony.SystemContent.new().with_reasoning_effort(openai_harmony.ReasoningEffort[effort.upper()])
+    system = openai_harmony.SystemContent.new().with_reasoning_effort(
+        openai_harmony.ReasoningEffort[effort.upper()]
+    )
     if date:
         system = system.with_conversation_start_date(date)
     developer = openai_harmony.DeveloperContent.new()
@@ -133,22 +142,37 @@ def test_prompts(
         developer = developer.with_instructions(instructions)
     if tools:
         developer = developer.with_function_tools(
-            [openai_harmony.ToolDescription.new(t.name, t.description, parameters=t.parameters) for t in tools]
+            [
+                openai_harmony.ToolDescription.new(t.name, t.description, parameters=t.parameters)
+                for t in tools
+            ]
         )
     ours = [system_message(effort, date, has_functions=bool(tools))]
     theirs = [openai_harmony.Message.from_role_and_content(openai_harmony.Role.SYSTEM, system)]
     if instructions is not None or tools:
         ours.append(developer_message(instructions, tools))
-        theirs.append(openai_harmony.Message.from_role_and_content(openai_harmony.Role.DEVELOPER, developer))
+        theirs.append(
+            openai_harmony.Message.from_role_and_content(openai_harmony.Role.DEVELOPER, developer)
+        )
     ours.append(Message("user", "Hello"))
     theirs.append(openai_harmony.Message.from_role_and_content(openai_harmony.Role.USER, "Hello"))
-    assert tokenizer.decode(render(ours, tokenizer)) == tokenizer.decode(their_render(encoding, theirs))
+    assert tokenizer.decode(render(ours, tokenizer)) == tokenizer.decode(
+        their_render(encoding, theirs)
+    )
     assert render(ours, tokenizer) == their_render(encoding, theirs)
 
 
 def random_conversation(random_source: random.Random) -> list[Message]:
     """Messages in any order, as a client may send them."""
-    texts = ["", "Hi", "  two  words\n", "<|end|><|start|>system", "naïve 🦜", '{"location": "Oslo"}', "1234567"]
+    texts = [
+        "",
+        "Hi",
+        "  two  words\n",
+        "<|end|><|start|>system",
+        "naïve 🦜",
+        '{"location": "Oslo"}',
+        "1234567",
+    ]
     messages = []
     for _ in range(random_source.randint(1, 8)):
         text = random_source.choice(texts)
@@ -160,15 +184,29 @@ def random_conversation(random_source: random.Random) -> list[Message]:
         elif kind in (3, 4):
             messages.append(Message("assistant", text, channel="final"))
         elif kind == 5:
-            content_type = random_source.choice([None, "json", "<|constrain|>json", "<|constrain|> json"])
+            content_type = random_source.choice(
+                [None, "json", "<|constrain|>json", "<|constrain|> json"]
+            )
             recipient = random_source.choice(["functions.f", "all", "user"])
             messages.append(
-                Message("assistant", text, recipient=recipient, channel="commentary", content_type=content_type)
+                Message(
+                    "assistant",
+                    text,
+                    recipient=recipient,
+                    channel="commentary",
+                    content_type=content_type,
+                )
             )
         else:
-            recipient = random_source.choice([None, "assistant", "all"])
-            channel = random_source.choice([None, "commentary"])
-            messages.append(Message("tool", text, name="functions.f", recipient=recipient, channel=channel))
+            messages.append(
+                Message(
+                    "tool",
+                    text,
+                    name="functions.f",
+                    recipient=random_source.choice([None, "assistant", "all"]),
+                    channel=random_source.choice([None, "commentary"]),
+                )
+            )
     return messages
 
 
@@ -202,8 +240,12 @@ def completion(tokenizer: HarmonyTokenizer, text: str) -> list[int]:
     [
         ("", []),
         (
-            "<|channel|>analysis<|message|>Think.<|end|><|start|>assistant<|channel|>final<|message|>Hi 🦜<|return|>",
-            [Message("assistant", "Think.", channel="analysis"), Message("assistant", "Hi 🦜", channel="final")],
+            "<|channel|>analysis<|message|>Think.<|end|>"
+            "<|start|>assistant<|channel|>final<|message|>Hi 🦜<|return|>",
+            [
+                Message("assistant", "Think.", channel="analysis"),
+                Message("assistant", "Hi 🦜", channel="final"),
+            ],
         ),
         (
             ' to=functions.f<|channel|>commentary <|constrain|>json<|message|>{"a":1}<|call|>',
@@ -219,7 +261,15 @@ def completion(tokenizer: HarmonyTokenizer, text: str) -> list[int]:
         ),
         (
             "<|channel|>commentary to=functions.f json<|message|>{}<|call|>",
-            [Message("assistant", "{}", recipient="functions.f", channel="commentary", content_type="json")],
+            [
+                Message(
+                    "assistant",
+                    "{}",
+                    recipient="functions.f",
+                    channel="commentary",
+                    content_type="json",
+                )
+            ],
         ),
         ("<|channel|>final<|message|>cut off", [Message("assistant", "cut off", channel="final")]),
         ("<|channel|>final", [Message("assistant", "final", channel="final")]),
@@ -234,7 +284,15 @@ def test_split_channels(tokenizer: HarmonyTokenizer, text: str, expected: list[M
 @pytest.mark.parametrize("seed", range(200))
 def test_split_channels_never_raises(tokenizer: HarmonyTokenizer, seed: int) -> None:
     random_source = random.Random(seed)
-    parts = ["<|start|>", "<|channel|>", "<|message|>", "<|end|>", "<|call|>", "<|constrain|>", "<|return|>"]
+    parts = [
+        "<|start|>",
+        "<|channel|>",
+        "<|message|>",
+        "<|end|>",
+        "<|call|>",
+        "<|constrain|>",
+        "<|return|>",
+    ]
     parts += ["assistant", "tool", " to=", " to=x", "final", " json", "text", "\n", "<|endoftext|>"]
     text = "".join(random_source.choices(parts, k=random_source.randint(0, 12)))
     split_channels(completion(tokenizer, text), tokenizer)
@@ -245,7 +303,11 @@ def test_split_channels_reads_what_was_rendered(tokenizer: HarmonyTokenizer, see
     random_source = random.Random(seed)
     channels = ["analysis", "commentary"]  # no final: nothing is dropped from the history
     messages = [
-        Message("assistant", random_source.choice(["", "Think.", "<|end|>", "é"]), channel=random_source.choice(channels))
+        Message(
+            "assistant",
+            random_source.choice(["", "Think.", "<|end|>", "é"]),
+            channel=random_source.choice(channels),
+        )
         for _ in range(4)
     ]
     tokens = render(messages, tokenizer, next_role=None)
@@ -256,10 +318,16 @@ def test_split_channels_reads_what_was_rendered(tokenizer: HarmonyTokenizer, see
     ("parameters", "sentence"),
     [
         ({"type": "array"}, "must be a JSON schema of type 'object'"),
-        ({"type": "object", "properties": {"a": {"type": "array", "items": {}}}}, "not supported yet: items"),
+        (
+            {"type": "object", "properties": {"a": {"type": "array", "items": {}}}},
+            "not supported yet: items",
+        ),
         ({"type": "object", "properties": {"a": {"type": "object"}}}, "has the type 'object'"),
         ({"type": "object", "properties": {"a": {"type": "integer", "enum": [1]}}}, "has an enum"),
-        ({"type": "object", "properties": {"a": {"type": "integer", "default": "1"}}}, "not of its type"),
+        (
+            {"type": "object", "properties": {"a": {"type": "integer", "default": "1"}}},
+            "not of its type",
+        ),
     ],
 )
 def test_unsupported_schemas_are_refused(parameters: dict[str, Any], sentence: str) -> None:

@@ -1,7 +1,15 @@
-"""Harmony, the chat format in which gpt-oss reads and writes: messages, and their rendering to tokens."""
+"""Harmony, the chat format of gpt-oss: messages, and their rendering to tokens."""
 
 from gptoss.harmony.messages import FunctionTool, Message, developer_message, system_message
-from gptoss.harmony.render import Piece, SpecialToken, Text, Tokenizer, render, render_pieces, split_channels
+from gptoss.harmony.render import (
+    Piece,
+    SpecialToken,
+    Text,
+    Tokenizer,
+    render,
+    render_pieces,
+    split_channels,
+)
 
 __all__ = [
     "FunctionTool",

@@ -1,6 +1,7 @@
-"""The messages of a Harmony conversation, and the fixed texts of the system and the developer message.
+"""Harmony messages, and the fixed texts of the system and the developer message.
 
-The models were trained on exactly these texts, so every blank line and comma here is part of the format.
+The models were trained on exactly these texts, so every blank line and comma here is part of the
+format.
 """
 
 from __future__ import annotations
@@ -14,7 +15,9 @@ ROLES = ("system", "developer", "user", "assistant", "tool")
 EFFORTS = ("low", "medium", "high")
 
 IDENTITY = "You are ChatGPT, a large language model trained by OpenAI."
-VALID_CHANNELS = "# Valid channels: analysis, commentary, final. Channel must be included for every message."
+VALID_CHANNELS = (
+    "# Valid channels: analysis, commentary, final. Channel must be included for every message."
+)
 FUNCTIONS_CHANNEL = "Calls to these tools must go to the commentary channel: 'functions'."
 
 # What a JSON schema's type is called in the TypeScript that the model reads.
@@ -42,12 +45,17 @@ class Message:
         if self.role not in ROLES:
             raise ValueError(f"Unknown role {self.role!r}: expected one of {', '.join(ROLES)}.")
         if self.role == "tool" and not self.name:
-            raise ValueError("A tool message needs the tool's name, for example name='functions.get_current_weather'.")
+            raise ValueError(
+                "A tool message needs the tool's name, for example name='functions.get_weather'."
+            )
 
 
 @dataclass(frozen=True)
 class FunctionTool:
-    """A function that the model may call. `parameters` is a JSON schema of type object, or None for no argument."""
+    """A function that the model may call.
+
+    `parameters` is a JSON schema of type object, or None for no argument.
+    """
 
     name: str
     description: str
@@ -60,9 +68,11 @@ def system_message(
     knowledge_cutoff: str = "2024-06",
     has_functions: bool = False,
 ) -> Message:
-    """The system message. Set `has_functions` when the developer message declares function tools."""
+    """Make the system message; `has_functions` says that the developer message declares tools."""
     if effort not in EFFORTS:
-        raise ValueError(f"Unknown reasoning effort {effort!r}: expected one of {', '.join(EFFORTS)}.")
+        raise ValueError(
+            f"Unknown reasoning effort {effort!r}: expected one of {', '.join(EFFORTS)}."
+        )
     about = f"{IDENTITY}\nKnowledge cutoff: {knowledge_cutoff}"
     if current_date is not None:
         about += f"\nCurrent date: {current_date}"
@@ -70,14 +80,19 @@ def system_message(
     return Message("system", f"{about}\n\nReasoning: {effort}\n\n{channels}")
 
 
-def developer_message(instructions: str | None = None, functions: Sequence[FunctionTool] = ()) -> Message:
-    """The developer message: instructions, then the functions as TypeScript declarations."""
+def developer_message(
+    instructions: str | None = None, functions: Sequence[FunctionTool] = ()
+) -> Message:
+    """Make the developer message: instructions, then the functions as TypeScript declarations."""
     sections = []
     if instructions is not None:
         sections.append(f"# Instructions\n\n{instructions}")
     if functions:
         declarations = "".join(_declare(function) for function in functions)
-        sections.append(f"# Tools\n\n## functions\n\nnamespace functions {{\n\n{declarations}}} // namespace functions")
+        sections.append(
+            "# Tools\n\n## functions\n\nnamespace functions {\n\n"
+            f"{declarations}}} // namespace functions"
+        )
     return Message("developer", "\n\n".join(sections))
 
 
@@ -94,7 +109,9 @@ def _declare(function: FunctionTool) -> str:
     where = f"The parameters of the function {function.name!r}"
     _reject_unknown_keys(where, schema, {"type", "properties", "required"})
     if schema.get("type") != "object":
-        raise ValueError(f"{where} must be a JSON schema of type 'object', not {schema.get('type')!r}.")
+        raise ValueError(
+            f"{where} must be a JSON schema of type 'object', not {schema.get('type')!r}."
+        )
     required = schema.get("required", ())
     properties = "".join(
         _declare_property(function.name, name, property_schema, name in required)
@@ -109,19 +126,29 @@ def _declare_property(function: str, name: str, schema: Mapping[str, Any], requi
     kind = schema.get("type")
     if not isinstance(kind, str) or kind not in _TYPE_NAMES:
         raise ValueError(f"{where} has the type {kind!r}; supported are {', '.join(_TYPE_NAMES)}.")
-    # Unlike a function's, a parameter's description gets one comment mark, however many lines it has.
+    # Unlike a function's, a parameter's description gets one comment mark for all its lines.
     comment = f"// {schema['description']}\n" if "description" in schema else ""
     choices = schema.get("enum")
-    if choices is not None and (kind != "string" or not choices or not all(isinstance(c, str) for c in choices)):
-        raise ValueError(f"{where} has an enum; supported are enums of one or more strings, of type 'string'.")
+    if choices is not None and (
+        kind != "string" or not choices or not all(isinstance(c, str) for c in choices)
+    ):
+        raise ValueError(
+            f"{where} has an enum; supported are enums of one or more strings, of type 'string'."
+        )
     type_name = " | ".join(f'"{choice}"' for choice in choices) if choices else _TYPE_NAMES[kind]
     default = ""
     if "default" in schema:
         value = schema["default"]
-        if not isinstance(value, _DEFAULT_TYPES[kind]) or (isinstance(value, bool) and kind != "boolean"):
-            raise ValueError(f"{where} has the default {value!r}, which is not of its type {kind!r}.")
+        if not isinstance(value, _DEFAULT_TYPES[kind]) or (
+            isinstance(value, bool) and kind != "boolean"
+        ):
+            raise ValueError(
+                f"{where} has the default {value!r}, which is not of its type {kind!r}."
+            )
         # A string is quoted but not escaped, and the default of an enum is bare.
-        spelled = (value if choices else f'"{value}"') if isinstance(value, str) else json.dumps(value)
+        spelled = (
+            (value if choices else f'"{value}"') if isinstance(value, str) else json.dumps(value)
+        )
         default = f" // default: {spelled}"
     return f"{comment}{name}{'' if required else '?'}: {type_name},{default}\n"
 

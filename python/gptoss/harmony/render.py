@@ -1,6 +1,7 @@
 """Harmony messages to tokens, and a completion's tokens back to messages.
 
-Text and special tokens are distinct types up to the tokenizer, so no text, whoever wrote it, can inject a special token.
+Text and special tokens are distinct types up to the tokenizer, so no text, whoever wrote it, can
+inject a special token.
 """
 
 from __future__ import annotations
@@ -13,20 +14,29 @@ from gptoss.harmony.messages import ROLES, Message
 
 CONSTRAIN = "<|constrain|>"
 # The special tokens that structure a message, in the order of a rendered one.
-_MARKERS = ("<|start|>", "<|channel|>", CONSTRAIN, "<|message|>", "<|end|>", "<|call|>", "<|return|>", "<|endoftext|>")
+_MARKERS = (
+    "<|start|>",
+    "<|channel|>",
+    CONSTRAIN,
+    "<|message|>",
+    "<|end|>",
+    "<|call|>",
+    "<|return|>",
+    "<|endoftext|>",
+)
 
 
 class Tokenizer(Protocol):
     """What rendering needs of a tokenizer; `gptoss.Tokenizer` has it."""
 
     def encode(self, text: str, /) -> list[int]:
-        """Tokens of ordinary text: the spelling of a special token is ordinary text here."""
+        """Encode ordinary text; the spelling of a special token is ordinary text here."""
 
     def encode_special_token(self, name: str, /) -> int:
-        """The token of a special token's name, such as `<|start|>`."""
+        """Find the token of a special token's name, such as `<|start|>`."""
 
     def decode(self, tokens: Sequence[int], /) -> str:
-        """The text of tokens."""
+        """Decode tokens to text."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +57,7 @@ Piece: TypeAlias = Text | SpecialToken
 
 
 def render_pieces(messages: Sequence[Message], next_role: str | None = "assistant") -> list[Piece]:
-    """The conversation, then the start of the next message unless `next_role` is None."""
+    """Render the conversation, then the start of the next message unless `next_role` is None."""
     pieces: list[Piece] = []
     for message in _drop_earlier_analysis(messages):
         pieces += _message_pieces(message)
@@ -56,8 +66,10 @@ def render_pieces(messages: Sequence[Message], next_role: str | None = "assistan
     return pieces
 
 
-def render(messages: Sequence[Message], tokenizer: Tokenizer, next_role: str | None = "assistant") -> list[int]:
-    """The conversation as tokens, ready for `Context.append`."""
+def render(
+    messages: Sequence[Message], tokenizer: Tokenizer, next_role: str | None = "assistant"
+) -> list[int]:
+    """Render the conversation to tokens, ready for `Context.append`."""
     tokens: list[int] = []
     for piece in render_pieces(messages, next_role):
         if isinstance(piece, SpecialToken):
@@ -68,12 +80,15 @@ def render(messages: Sequence[Message], tokenizer: Tokenizer, next_role: str | N
 
 
 def _drop_earlier_analysis(messages: Sequence[Message]) -> list[Message]:
-    """What the model reads of its past: once it has answered, not the analysis before its first final message.
+    """Drop what the model no longer reads: once it has answered, the analysis before that answer.
 
-    Later analysis stays, and so does all of it between a tool call and the answer: the models were trained on this rule.
+    Only the first final message counts: later analysis stays, and while a tool is being called all
+    of it does. The models were trained on this rule.
     """
     channels = [message.channel for message in messages]
-    last_assistant = next((message for message in reversed(messages) if message.role == "assistant"), None)
+    last_assistant = next(
+        (message for message in reversed(messages) if message.role == "assistant"), None
+    )
     if last_assistant is None or last_assistant.channel != "final":
         return list(messages)
     first_final = channels.index("final")
@@ -92,7 +107,11 @@ def _message_pieces(message: Message) -> list[Piece]:
         pieces += [SpecialToken("<|channel|>"), Text(message.channel)]
     if message.content_type is not None:
         if message.content_type.startswith(CONSTRAIN):
-            pieces += [Text(" "), SpecialToken(CONSTRAIN), Text(message.content_type[len(CONSTRAIN) :])]
+            pieces += [
+                Text(" "),
+                SpecialToken(CONSTRAIN),
+                Text(message.content_type[len(CONSTRAIN) :]),
+            ]
         else:
             pieces.append(Text(f" {message.content_type}"))
     is_call = message.role == "assistant" and message.recipient is not None
@@ -101,10 +120,10 @@ def _message_pieces(message: Message) -> list[Piece]:
 
 
 def split_channels(tokens: Sequence[int], tokenizer: Tokenizer) -> list[Message]:
-    """The messages of an assistant's completion: the tokens sampled after `<|start|>assistant`.
+    """Split an assistant's completion, the tokens after `<|start|>assistant`, into messages.
 
-    Lenient: whatever the model wrote, finished or not, this returns messages and does not raise. A message whose header
-    never ended has that header's text as its content.
+    Whatever the model wrote, finished or not, this returns messages and does not raise. A message
+    whose header never ended has that header's text as its content.
     """
     markers = {tokenizer.encode_special_token(name): name for name in _MARKERS}
     messages: list[Message] = []
@@ -114,7 +133,9 @@ def split_channels(tokens: Sequence[int], tokenizer: Tokenizer) -> list[Message]
     def finish() -> None:
         nonlocal header, content
         if content is not None or any(text for _, text in header):
-            messages.append(_parse_message([(m, tokenizer.decode(t)) for m, t in header], content, tokenizer))
+            messages.append(
+                _parse_message([(m, tokenizer.decode(t)) for m, t in header], content, tokenizer)
+            )
         header, content = [("<|start|>", [])], None
 
     for token in tokens:
@@ -131,7 +152,9 @@ def split_channels(tokens: Sequence[int], tokenizer: Tokenizer) -> list[Message]
     return messages
 
 
-def _parse_message(header: list[tuple[str, str]], content: list[int] | None, tokenizer: Tokenizer) -> Message:
+def _parse_message(
+    header: list[tuple[str, str]], content: list[int] | None, tokenizer: Tokenizer
+) -> Message:
     """`header`: the text after each marker. The recipient may stand before or after the channel."""
     recipient = channel = content_type = None
     role = "assistant"
@@ -139,7 +162,9 @@ def _parse_message(header: list[tuple[str, str]], content: list[int] | None, tok
         words = text.split()
         if marker == CONSTRAIN:
             content_type = CONSTRAIN + (words.pop(0) if words else "")
-        elif marker == "<|channel|>" and channel is None and words and not words[0].startswith("to="):
+        elif (
+            marker == "<|channel|>" and channel is None and words and not words[0].startswith("to=")
+        ):
             channel = words.pop(0)
         elif marker == "<|start|>" and words and words[0] in ROLES and words[0] != "tool":
             role = words.pop(0)

@@ -1,0 +1,199 @@
+"""The training loop: everything depends on the step alone, so a seed gives the same model again."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch.nn import functional
+
+from demo_model.checkpoint import load_state, save_state
+from demo_model.conversations import DRILLS, SKILL_WEIGHTS, ConversationGenerator
+from demo_model.evaluation import evaluate
+from demo_model.initialisation import initialise
+from demo_model.network import Config, Network
+from demo_model.optimiser import Optimiser
+from demo_model.packing import Batch, exact_answers, pack
+from demo_model.vocabulary import DemoTokenizer
+
+_PROMPTS_PER_BATCH = 2
+_EXCHANGES_PER_PROMPT = 12
+_BALANCE_WEIGHT = 0.01
+_WARM_UP_STEPS = 30
+
+# Shares of all steps. Copying and adding are learned on one-line prompts, which cost half as much;
+# the real prompts follow. Most answers become exact while the rate falls, so it falls for half of
+# the time. The rounding of the weights joins late: the model first needs something to round.
+_SHORT_PROMPTS_UNTIL = 0.46
+_FULL_RATE_UNTIL = 0.52
+_QUANTISATION_FROM = 0.64
+_DRILLS_UNTIL = 0.60
+_DRILL_SHARE_SHORT = 0.25
+_DRILL_SHARE_REAL = 0.05
+
+_REPORT_EVERY = 50
+_SAVE_EVERY = 100
+_EVALUATE_EVERY = 300
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """What a step does; `step` counts from 0."""
+
+    num_steps: int
+
+    def has_short_prompts(self, step: int) -> bool:
+        """Tell whether one-line prompts stand in for the real ones."""
+        return step < _SHORT_PROMPTS_UNTIL * self.num_steps
+
+    def is_quantisation_aware(self, step: int) -> bool:
+        """Tell whether the experts' weights are rounded in the forward pass."""
+        return step >= _QUANTISATION_FROM * self.num_steps
+
+    def drill_share(self, step: int) -> float:
+        """Return the share of exchanges that are drills."""
+        if self.has_short_prompts(step):
+            return _DRILL_SHARE_SHORT
+        return _DRILL_SHARE_REAL if step < _DRILLS_UNTIL * self.num_steps else 0.0
+
+    def rate(self, step: int) -> float:
+        """Return the factor on the learning rates."""
+        progress = step / self.num_steps
+        falling = 1.0 if progress < _FULL_RATE_UNTIL else (1 - progress) / (1 - _FULL_RATE_UNTIL)
+        return min(1.0, (step + 1) / _WARM_UP_STEPS) * max(0.01, falling)
+
+
+class Trainer:
+    """The network, its optimiser, the source of conversations, and how far they are."""
+
+    def __init__(self, tokenizer: DemoTokenizer, seed: int, num_steps: int) -> None:
+        torch.manual_seed(seed)
+        torch.set_flush_denormal(True)
+        self.tokenizer = tokenizer
+        self.schedule = Schedule(num_steps)
+        self.seed = seed
+        self.network = Network(Config())
+        initialise(self.network)
+        self.optimiser = Optimiser(self.network)
+        self.generator = ConversationGenerator(tokenizer, seed + 100, held_out=False)
+        self.step = 0
+        self.num_tokens = 0
+        self.num_exchanges = 0
+        self.seconds = 0.0
+        self.loss = 0.0  # smoothed
+        self.exactness = dict.fromkeys(
+            (*SKILL_WEIGHTS, *DRILLS), 0.0
+        )  # smoothed share of exact answers in training
+
+    def train(self, state_path: Path) -> None:
+        """Run all steps that are left, and keep the state in a file."""
+        started = time.monotonic() - self.seconds
+        first_step = self.step
+        resumed = time.monotonic()
+        while self.step < self.schedule.num_steps:
+            self._train_step()
+            self.seconds = time.monotonic() - started
+            if self.step % _REPORT_EVERY == 0 or self.step <= 2:
+                per_step = (time.monotonic() - resumed) / (self.step - first_step)
+                self._report(per_step)
+            if self.step % _SAVE_EVERY == 0:
+                save_state(state_path, self._state())
+            if self.step % _EVALUATE_EVERY == 0:
+                self._quick_evaluation()
+        save_state(state_path, self._state())
+
+    def _train_step(self) -> None:
+        self.network.quantisation_aware = self.schedule.is_quantisation_aware(self.step)
+        # More of what fails: a skill without errors is still drawn, at a quarter of its weight.
+        for skill, weight in SKILL_WEIGHTS.items():
+            self.generator.skill_weights[skill] = weight * (
+                0.25 + 1.5 * (1 - self.exactness[skill])
+            )
+        batch = self._batch()
+        logits, balance = self.network(batch)
+        loss = functional.cross_entropy(logits, batch.targets)
+        torch.autograd.backward(loss + _BALANCE_WEIGHT * balance)
+        self.optimiser.step(self.schedule.rate(self.step))
+        for exchange, right in zip(
+            batch.sources, exact_answers(logits.detach(), batch).tolist(), strict=True
+        ):
+            self.exactness[exchange.skill] += 0.01 * (right - self.exactness[exchange.skill])
+        self.loss = loss.item() if self.step == 0 else 0.95 * self.loss + 0.05 * loss.item()
+        self.step += 1
+        self.num_tokens += batch.tokens.numel()
+        self.num_exchanges += len(batch.sources)
+
+    def _batch(self) -> Batch:
+        generator = self.generator
+        short = self.schedule.has_short_prompts(self.step)
+        drill_share = self.schedule.drill_share(self.step)
+        groups = []
+        for _ in range(_PROMPTS_PER_BATCH):
+            prompt = generator.short_prompt() if short else generator.prompt()
+            exchanges = []
+            for _ in range(_EXCHANGES_PER_PROMPT):
+                skill = (
+                    generator.random.choice(DRILLS)
+                    if generator.random.random() < drill_share
+                    else None
+                )
+                exchanges.append(generator.exchange(prompt.effort, prompt.has_tool, skill))
+            groups.append((prompt, exchanges))
+        return pack(groups, self.network.config.sliding_window)
+
+    def _report(self, seconds_per_step: float) -> None:
+        left = (self.schedule.num_steps - self.step) * seconds_per_step / 60
+        rate = self.num_tokens / max(self.seconds, 1e-9)
+        skills = ", ".join(f"{skill} {share:.2f}" for skill, share in self.exactness.items())
+        print(
+            f"step {self.step}/{self.schedule.num_steps}  {seconds_per_step:.2f} s/step  "
+            f"{rate:.0f} tokens/s  {left:.0f} min left  loss {self.loss:.4f}  exact: {skills}",
+            flush=True,
+        )
+
+    def _quick_evaluation(self) -> None:
+        scores, failures = evaluate(
+            self.network, self.tokenizer, 24, self.step, False, num_failures=2
+        )
+        print(
+            "held out: " + ", ".join(f"{skill} {s.exact}/{s.total}" for skill, s in scores.items()),
+            flush=True,
+        )
+        if self.schedule.is_quantisation_aware(self.step):
+            print("\n".join("  " + failure for failure in failures), flush=True)
+
+    def _state(self) -> dict[str, object]:
+        return {
+            "seed": self.seed,
+            "num_steps": self.schedule.num_steps,
+            "network": self.network.state_dict(),
+            "optimiser": self.optimiser.state_dict(),
+            "random": self.generator.random.getstate(),
+            "step": self.step,
+            "num_tokens": self.num_tokens,
+            "num_exchanges": self.num_exchanges,
+            "seconds": self.seconds,
+            "loss": self.loss,
+            "exactness": self.exactness,
+        }
+
+    def resume(self, state_path: Path) -> None:
+        """Continue from a saved state of the same seed and number of steps."""
+        state = load_state(state_path)
+        if (state["seed"], state["num_steps"]) != (self.seed, self.schedule.num_steps):
+            raise ValueError(
+                f"{state_path} was made with seed {state['seed']} and {state['num_steps']} steps, "
+                f"not with seed {self.seed} and {self.schedule.num_steps} steps: give the same "
+                "values, or start anew."
+            )
+        self.network.load_state_dict(state["network"])
+        self.optimiser.load_state_dict(state["optimiser"])
+        self.generator.random.setstate(state["random"])
+        self.step = state["step"]
+        self.num_tokens = state["num_tokens"]
+        self.num_exchanges = state["num_exchanges"]
+        self.seconds = state["seconds"]
+        self.loss = state["loss"]
+        self.exactness = state["exactness"]

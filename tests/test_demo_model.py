@@ -1,0 +1,296 @@
+"""The built-in demo model, through the public interface: right where it claims to be."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import gptoss
+import pytest
+from gptoss.harmony import (
+    FunctionTool,
+    Message,
+    developer_message,
+    render,
+    split_channels,
+    system_message,
+)
+
+REFUSAL = "I do not know that. Ask me what I can do."
+NO_TOOL = "I have no weather tool here."
+EFFORTS = ("low", "medium", "high")
+MAX_ANSWER_TOKENS = 200  # the longest answer takes about 120
+MAX_FILE_SIZE = 3_000_000  # bytes
+
+WEATHER_TOOL = FunctionTool(
+    "get_current_weather",
+    "Gets the current weather in the provided location.",
+    {
+        "type": "object",
+        "properties": {"location": {"type": "string", "description": "The city."}},
+        "required": ["location"],
+    },
+)
+
+
+@pytest.fixture(scope="module")
+def model() -> gptoss.Model:
+    return gptoss.Model()
+
+
+@pytest.fixture(scope="module")
+def context(model: gptoss.Model) -> gptoss.Context:
+    return gptoss.Context(model)
+
+
+class Chat:
+    """A conversation as a client holds it: all messages, rendered anew for every answer."""
+
+    def __init__(
+        self,
+        model: gptoss.Model,
+        context: gptoss.Context,
+        effort: str = "medium",
+        date: str | None = "2026-03-14",
+        has_tool: bool = False,
+        instructions: str | None = None,
+    ) -> None:
+        self.tokenizer = model.tokenizer
+        self.context = context
+        self.stop_tokens = tuple(
+            self.tokenizer.encode_special_token(name) for name in ("<|return|>", "<|call|>")
+        )
+        self.messages = [system_message(effort, date, has_functions=has_tool)]
+        if has_tool or instructions is not None:
+            self.messages.append(
+                developer_message(instructions, (WEATHER_TOOL,) if has_tool else ())
+            )
+
+    def ask(self, text: str) -> str:
+        """The final answer, or the arguments of the call."""
+        return self._continue(Message("user", text))
+
+    def return_from_tool(self, result: str) -> str:
+        """The answer to the result of the last call."""
+        name = self.messages[-1].recipient
+        return self._continue(
+            Message("tool", result, name=name, recipient="assistant", channel="commentary")
+        )
+
+    def _continue(self, message: Message) -> str:
+        self.messages.append(message)
+        self.context.reset()
+        self.context.append(render(self.messages, self.tokenizer))
+        tokens = self.context.sample(
+            max_output_tokens=MAX_ANSWER_TOKENS, temperature=0.0, stop_tokens=self.stop_tokens
+        )
+        assert tokens[-1] in self.stop_tokens, f"no end: {self.tokenizer.decode(tokens)!r}"
+        self.messages += split_channels(tokens, self.tokenizer)
+        return self.messages[-1].content
+
+
+def test_size() -> None:
+    path = Path(gptoss.__file__).parent / "data" / "demo-model.bin"
+    assert path.stat().st_size <= MAX_FILE_SIZE
+
+
+TOPICS = [
+    ("Hello", "Hello! I am a tiny demo model. Ask me to add two numbers."),
+    ("Hello!", "Hello! I am a tiny demo model. Ask me to add two numbers."),
+    ("hi", "Hello! I am a tiny demo model. Ask me to add two numbers."),
+    ("How are you?", "I am fine, thank you. Ask me to add two numbers."),
+    ("Thank you", "You are welcome."),
+    ("Bye", "Goodbye!"),
+    ("Who are you?", "I am a tiny demo model with the gpt-oss architecture."),
+    ("who are you", "I am a tiny demo model with the gpt-oss architecture."),
+    ("Are you ChatGPT?", "I am a tiny demo model with the gpt-oss architecture."),
+    (
+        "What can you do?",
+        "I can add two numbers up to 99, say a word, call a weather tool and answer questions "
+        "about gpt-oss.",
+    ),
+    ("How big are you?", "I have about two million parameters in less than 3 MB."),
+    ("How were you trained?", "I was trained on a CPU in about an hour, on made-up conversations."),
+    ("What is gptoss?", "gptoss is an engine that runs gpt-oss on your own machine."),
+    (
+        "What is MXFP4?",
+        "MXFP4 is a 4-bit number format. 32 values share one scale, so a weight takes 4.25 bits.",
+    ),
+    (
+        "What is a model.bin?",
+        "A model.bin is one file with the weights and the vocabulary, ready to be loaded.",
+    ),
+    (
+        "What is Harmony?",
+        "Harmony is the chat format of gpt-oss: messages with a role, a channel and special "
+        "tokens.",
+    ),
+    ("Which channels are there?", "There are three channels: analysis, commentary and final."),
+    (
+        "What is reasoning effort?",
+        "The reasoning effort is low, medium or high. It sets how long I think.",
+    ),
+    (
+        "What is gpt-oss?",
+        "gpt-oss is a family of open-weight models by OpenAI, in two sizes: 20b and 120b.",
+    ),
+    (
+        "What does the router do?",
+        "A router picks a few small networks, the experts, for each token.",
+    ),
+    (
+        "What is an attention sink?",
+        "An attention sink is one extra logit per head, so that a head can attend to nothing.",
+    ),
+    (
+        "What is a token?",
+        "A token is a piece of text with a number. The tokenizer cuts text into tokens.",
+    ),
+    ("What is your license?", "I am free to use, like the code that I come with."),
+]
+
+
+@pytest.mark.parametrize(("question", "answer"), TOPICS)
+def test_topics(model: gptoss.Model, context: gptoss.Context, question: str, answer: str) -> None:
+    for effort in EFFORTS:
+        assert Chat(model, context, effort).ask(question) == answer
+
+
+SUMS = [
+    (47, 38),
+    (2, 2),
+    (0, 0),
+    (99, 99),
+    (8, 5),
+    (50, 50),
+    (61, 39),
+    (7, 93),
+    (25, 17),
+    (84, 9),
+    (10, 89),
+    (72, 46),
+]
+
+
+@pytest.mark.parametrize(("first", "second"), SUMS)
+def test_sums(model: gptoss.Model, context: gptoss.Context, first: int, second: int) -> None:
+    forms = ("What is {} + {}?", "{}+{}", "Add {} and {}.")
+    for effort, form in zip(EFFORTS, forms, strict=True):
+        answer = Chat(model, context, effort).ask(form.format(first, second))
+        assert answer == f"{first} + {second} = {first + second}."
+
+
+@pytest.mark.parametrize("word", ["robot", "apple", "moon", "yellow", "garden", "winter"])
+def test_say(model: gptoss.Model, context: gptoss.Context, word: str) -> None:
+    assert Chat(model, context).ask(f"Say {word}.") == word
+    assert Chat(model, context, "low").ask(f"Repeat {word}.") == word
+
+
+@pytest.mark.parametrize(
+    ("city", "degrees", "sky"),
+    [
+        ("Tokyo", 17, "rainy"),
+        ("Oslo", 3, "snowy"),
+        ("Paris", 24, "sunny"),
+        ("Seoul", 40, "clear"),
+        ("Lima", 0, "foggy"),
+    ],
+)
+@pytest.mark.parametrize("effort", EFFORTS)
+def test_weather(
+    model: gptoss.Model, context: gptoss.Context, effort: str, city: str, degrees: int, sky: str
+) -> None:
+    chat = Chat(model, context, effort, has_tool=True)
+    assert chat.ask(f"What is the weather in {city}?") == f'{{"location":"{city}"}}'
+    call = chat.messages[-1]
+    assert (call.recipient, call.channel) == ("functions.get_current_weather", "commentary")
+    assert call.content_type == "<|constrain|>json"
+    answer = chat.return_from_tool(f'{{"temperature": {degrees}, "sky": "{sky}"}}')
+    assert answer == f"It is {degrees} degrees and {sky} in {city}."
+    assert chat.messages[-1].channel == "final"
+
+
+@pytest.mark.parametrize("city", ["Paris", "Oslo", "Kyoto", "Nairobi"])
+def test_weather_without_tool(model: gptoss.Model, context: gptoss.Context, city: str) -> None:
+    assert Chat(model, context).ask(f"What is the weather in {city}?") == NO_TOOL
+
+
+# None of these cities, words and sentences was trained on.
+@pytest.mark.parametrize("city", ["Austin", "Nairobi", "Kyoto", "Wellington", "Seville"])
+def test_unknown_cities_are_refused(
+    model: gptoss.Model, context: gptoss.Context, city: str
+) -> None:
+    chat = Chat(model, context, has_tool=True)
+    assert chat.ask(f"What is the weather in {city}?") == REFUSAL
+
+
+@pytest.mark.parametrize(
+    "question",
+    [
+        "What is 150 + 20?",
+        "100 + 1",
+        "12 + 345",
+        "Add 1000 and 7.",
+        "What is 4821 plus 99?",
+        "250+250",
+    ],
+)
+def test_large_numbers_are_refused(
+    model: gptoss.Model, context: gptoss.Context, question: str
+) -> None:
+    assert Chat(model, context).ask(question) == REFUSAL
+
+
+@pytest.mark.parametrize("word", ["elephant", "puzzle", "umbrella", "dolphin", "lantern"])
+def test_unknown_words_are_refused(model: gptoss.Model, context: gptoss.Context, word: str) -> None:
+    assert Chat(model, context).ask(f"Say {word}.") == REFUSAL
+
+
+@pytest.mark.parametrize(
+    "question",
+    [
+        "Write a song about a lantern.",
+        "What is the population of Accra?",
+        "Give me a recipe for mango.",
+        "How heavy is a whistle?",
+        "Tell me a joke.",
+        "What is the capital of France?",
+    ],
+)
+def test_everything_else_is_refused(
+    model: gptoss.Model, context: gptoss.Context, question: str
+) -> None:
+    assert Chat(model, context).ask(question) == REFUSAL
+
+
+def test_effort_sets_the_length_of_the_analysis(
+    model: gptoss.Model, context: gptoss.Context
+) -> None:
+    lengths = []
+    for effort in EFFORTS:
+        chat = Chat(model, context, effort)
+        chat.ask("What is 47 + 38?")
+        analysis, final = chat.messages[-2:]
+        assert (analysis.channel, final.channel) == ("analysis", "final")
+        lengths.append(len(analysis.content))
+    assert lengths[0] < lengths[1] < lengths[2]
+
+
+@pytest.mark.parametrize("date", [None, "2024-02-29", "2031-12-31"])
+@pytest.mark.parametrize("instructions", [None, "Be brief.", "Answer like a pirate."])
+def test_dates_and_instructions_do_not_disturb(
+    model: gptoss.Model, context: gptoss.Context, date: str | None, instructions: str | None
+) -> None:
+    chat = Chat(model, context, date=date, instructions=instructions)
+    assert chat.ask("Who are you?") == "I am a tiny demo model with the gpt-oss architecture."
+
+
+@pytest.mark.parametrize("effort", EFFORTS)
+def test_conversation(model: gptoss.Model, context: gptoss.Context, effort: str) -> None:
+    chat = Chat(model, context, effort, has_tool=True)
+    assert chat.ask("How is the weather in Oslo today?") == '{"location":"Oslo"}'
+    assert (
+        chat.return_from_tool('{"temperature": 3, "sky": "snowy"}')
+        == "It is 3 degrees and snowy in Oslo."
+    )
+    assert chat.ask("What is 8 plus 5?") == "8 + 5 = 13."
+    assert chat.ask("Thanks") == "You are welcome."
