@@ -1,4 +1,4 @@
-"""The exceptions that gptoss raises. Each message is a sentence: what happened, where, what to do."""
+"""The exceptions that gptoss raises. Each message is a sentence."""
 
 from __future__ import annotations
 
@@ -25,3 +25,7 @@ class ConversionError(GptossError):
 
 class AbortedError(GptossError):
     """Another thread called `Context.abort()` while this one was processing or sampling."""
+
+
+class InvalidStateError(GptossError, RuntimeError):
+    """A context was used from two threads at once, processed while empty, or used after a fork."""

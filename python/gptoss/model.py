@@ -1,0 +1,175 @@
+"""A loaded model: the weights where they are mapped, the vocabulary, and the backend."""
+
+from __future__ import annotations
+
+import errno
+import os
+from dataclasses import dataclass
+from functools import cached_property
+from importlib.resources import as_file, files
+from pathlib import Path
+from typing import Any, NoReturn
+
+from gptoss import _native
+from gptoss.errors import BackendError
+from gptoss.tokenizer import Tokenizer
+
+_BACKENDS = {
+    "auto": _native.Backend.auto,
+    "cpu": _native.Backend.cpu,
+    "metal": _native.Backend.metal,
+}
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """The header of a model file (docs/model-format.md)."""
+
+    context_length: int
+    """Tokens."""
+    num_blocks: int
+    """Layers: even ones slide over `attention_window` keys, odd ones see everything."""
+    num_experts: int
+    """Per block."""
+    num_active_experts: int
+    """Per token."""
+    embedding_dim: int
+    """Width of the residual stream."""
+    mlp_dim: int
+    """Width of an expert."""
+    swiglu_limit: float
+    head_dim: int
+    num_heads: int
+    num_kv_heads: int
+    attention_window: int
+    """Keys that a query of a sliding block sees, itself included."""
+    rope_theta: float
+    interpolation_scale: float
+    """1 / YaRN factor."""
+    yarn_offset: float
+    yarn_scale: float
+    yarn_multiplier: float
+    rmsnorm_epsilon: float
+    vocabulary_size: int
+    """Text and special tokens: the number of logits."""
+
+
+@dataclass(frozen=True)
+class MemoryUse:
+    """Bytes that a model uses; each context's key/value cache comes on top."""
+
+    weights: int
+    """Of the mapped file: shared with other processes that map it, and not allocated."""
+    workspace: int
+    """Activations that the backend has allocated so far."""
+
+
+@dataclass(frozen=True)
+class TensorInfo:
+    """One tensor of a model file."""
+
+    name: str
+    dtype: str
+    """"bf16", "mxfp4_blocks" (32 codes in 16 bytes) or "mxfp4_scales" (a byte for 32 codes)."""
+    shape: tuple[int, ...]
+    offset: int
+    """Bytes from the start of the file."""
+    num_bytes: int
+
+
+class Model:
+    """A model file, ready to run. Immutable, and safe to use from any number of threads.
+
+    `path`: a model.bin; None for the demo model inside the package, a tiny gpt-oss.
+    `backend`: "auto" (the fastest of this build and machine), "cpu" or "metal".
+    `threads`: of the CPU backend, the caller's included; None for one per processor.
+
+    Loading maps and validates the file and reads none of its weights.
+
+    FileNotFoundError, OSError: the file cannot be opened. ModelFormatError: it is not a valid
+    model file; the message names the offset, what was expected there and what was found.
+    BackendError: the backend is not available. ValueError: an argument is out of range.
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str] | None = None,
+        backend: str = "auto",
+        threads: int | None = None,
+    ) -> None:
+        if backend not in _BACKENDS:
+            raise ValueError(f"backend must be one of {', '.join(_BACKENDS)}, not {backend!r}.")
+        if threads is not None and not 1 <= threads <= 1024:
+            raise ValueError(f"threads must be from 1 to 1024, or None, not {threads}.")
+        self.is_demo = path is None
+        if path is None:
+            # The mapping outlives the `with`: it keeps what it needs of an extracted file.
+            with as_file(files("gptoss") / "data" / "demo-model.bin") as demo:
+                self._load(demo, backend, threads)
+        else:
+            self._load(Path(path), backend, threads)
+
+    def _load(self, path: Path, backend: str, threads: int | None) -> None:
+        self.path = path
+        encoded = os.fsencode(path)
+        if b"\0" in encoded:
+            raise ValueError("path must not contain a NUL character.")
+        try:
+            self._native = _native.Model(encoded, _BACKENDS[backend], threads or 0)
+        except FileNotFoundError as error:
+            raise FileNotFoundError(errno.ENOENT, str(error), str(path)) from None
+
+    @cached_property
+    def config(self) -> ModelConfig:
+        """The hyperparameters."""
+        values: dict[str, Any] = self._native.config()
+        return ModelConfig(**values)
+
+    @cached_property
+    def tokenizer(self) -> Tokenizer:
+        """The vocabulary of the model's own file."""
+        return Tokenizer.from_native(self._native)
+
+    @property
+    def max_context_length(self) -> int:
+        """The longest context that the model was trained for, in tokens."""
+        return self.config.context_length
+
+    @property
+    def backend(self) -> str:
+        """The backend that runs the model: "cpu" or "metal"."""
+        return self._native.backend()
+
+    @property
+    def threads(self) -> int:
+        """Threads of the CPU backend, the caller's included."""
+        return self._native.num_threads()
+
+    @property
+    def memory(self) -> MemoryUse:
+        """Bytes in use now."""
+        weights, workspace = self._native.memory_use()
+        return MemoryUse(weights, workspace)
+
+    def kv_cache_bytes(self, context_length: int) -> int:
+        """Bytes of key/value cache of one context that holds `context_length` tokens."""
+        if context_length < 0:
+            raise ValueError(f"context_length must be at least 0, not {context_length}.")
+        return self._native.kv_cache_size(context_length)
+
+    @property
+    def tensors(self) -> list[TensorInfo]:
+        """Every tensor of the file, in file order."""
+        return [TensorInfo(*fields) for fields in self._native.tensors()]
+
+    def __repr__(self) -> str:
+        return f"Model({str(self.path)!r}, backend={self.backend!r}, threads={self.threads})"
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError(
+            "A Model cannot be pickled: it maps a file and owns threads. "
+            "Load it again in the other process, from the same path."
+        )
+
+
+__all__ = ["BackendError", "MemoryUse", "Model", "ModelConfig", "TensorInfo"]

@@ -1,0 +1,226 @@
+#include "context.h"
+
+#include <algorithm>
+
+#include "errors.h"
+
+namespace gptoss {
+
+Context::Context(std::shared_ptr<const Model> model, size_t context_length, size_t max_batch_tokens)
+    : model_(std::move(model)),
+      max_tokens_(context_length == 0 ? model_->config().context_length : context_length),
+      max_batch_tokens_(max_batch_tokens == 0 ? kDefaultMaxBatchTokens : max_batch_tokens) {
+    if (max_tokens_ > model_->config().context_length) {
+        fail(gptoss_status_invalid_argument, "A context of ", context_length, " tokens is longer than the model's ",
+             model_->config().context_length, ": ask for that many or fewer, or for 0, which means the maximum.");
+    }
+    max_batch_tokens_ = std::min(max_batch_tokens_, max_tokens_);
+    cache_ = std::make_unique<KvCache>(model_->backend().create_kv_storage(max_tokens_, max_batch_tokens_),
+                                       model_->config().attention_window, max_tokens_);
+}
+
+std::unique_ptr<Context> Context::copy() const {
+    auto result = std::make_unique<Context>(model_, max_tokens_, max_batch_tokens_);
+    result->cache_ = cache_->clone();
+    result->tokens_ = tokens_;
+    result->cached_tokens_ = cached_tokens_;
+    result->num_shared_ = num_shared_;
+    result->logits_ = logits_;
+    result->logits_num_tokens_ = logits_num_tokens_;
+    result->generated_ = generated_;
+    return result;
+}
+
+size_t Context::num_cached_tokens() const {
+    if (logits_are_current()) {
+        return tokens_.size();
+    }
+    // The logits of the last token have to be computed again even if its keys and values are there.
+    const size_t reusable = !tokens_.empty() && num_shared_ == tokens_.size() ? num_shared_ - 1 : num_shared_;
+    return cache_->resume_position(reusable);
+}
+
+void Context::push_token(uint32_t token) {
+    if (num_shared_ == tokens_.size() && num_shared_ < cached_tokens_.size() && cached_tokens_[num_shared_] == token) {
+        num_shared_++;
+    }
+    tokens_.push_back(token);
+}
+
+void Context::append(std::span<const uint32_t> tokens) {
+    const uint32_t vocabulary_size = model_->config().vocabulary_size;
+    for (const uint32_t token : tokens) {
+        if (token >= vocabulary_size) {
+            fail(gptoss_status_invalid_argument, "The token ", token, " is outside the model's vocabulary of ",
+                 vocabulary_size, " tokens.");
+        }
+    }
+    if (tokens.size() > max_tokens_ - tokens_.size()) {
+        fail(gptoss_status_context_overflow, "Appending ", tokens.size(), " tokens to the ", tokens_.size(),
+             " in the context makes ", tokens_.size() + tokens.size(), ", and its limit is ", max_tokens_,
+             ": shorten the input, or create the context with a larger context_length (the model's maximum is ",
+             model_->config().context_length, ").");
+    }
+    tokens_.reserve(tokens_.size() + tokens.size());
+    for (const uint32_t token : tokens) {
+        push_token(token);
+    }
+    if (!tokens.empty()) {
+        generated_.clear();
+    }
+    aborted_ = false;
+}
+
+void Context::truncate(size_t num_tokens) {
+    if (num_tokens > tokens_.size()) {
+        fail(gptoss_status_invalid_argument, "The context holds ", tokens_.size(), " tokens and cannot keep the first ",
+             num_tokens, ": truncate to ", tokens_.size(), " or fewer.");
+    }
+    if (num_tokens < tokens_.size()) {
+        tokens_.resize(num_tokens);
+        num_shared_ = std::min(num_shared_, num_tokens);
+        if (logits_num_tokens_ > num_tokens) {
+            logits_num_tokens_ = 0;
+        }
+        generated_.clear();
+    }
+    aborted_ = false;
+}
+
+void Context::reset() {
+    truncate(0);
+}
+
+size_t Context::rewind_to_shared_prefix() {
+    const size_t start = num_cached_tokens();
+    cache_->rewind(start);
+    cached_tokens_.resize(start);
+    num_shared_ = start;
+    return start;
+}
+
+void Context::process(std::span<Context* const> contexts, const Progress& progress) {
+    const Model& model = *contexts.front()->model_;
+    std::vector<Context*> pending;
+    size_t num_total = 0;
+    size_t max_batch_tokens = SIZE_MAX;
+    for (Context* const context : contexts) {
+        if (context->tokens_.empty()) {
+            fail(gptoss_status_invalid_state,
+                 "The context is empty: append at least one token before it is processed.");
+        }
+        if (!context->logits_are_current()) {
+            num_total += context->tokens_.size() - context->rewind_to_shared_prefix();
+            max_batch_tokens = std::min(max_batch_tokens, context->max_batch_tokens_);
+            pending.push_back(context);
+        }
+    }
+
+    size_t num_processed = 0;
+    const auto checkpoint = [&] {
+        for (Context* const context : contexts) {
+            if (context->aborted_.exchange(false)) {
+                fail(gptoss_status_aborted, "Processing was aborted after ", num_processed, " of ", num_total,
+                     " tokens; the context is intact.");
+            }
+        }
+        if (progress.callback != nullptr && progress.callback(progress.user_data, num_processed, num_total) != 0) {
+            fail(gptoss_status_aborted, "Processing was stopped by its progress callback after ", num_processed, " of ",
+                 num_total, " tokens; the context is intact.");
+        }
+    };
+
+    size_t next = 0; // of `pending`: the first context that has tokens left
+    while (next < pending.size()) {
+        Batch batch;
+        std::vector<Context*> owners; // [spans]
+        for (size_t i = next; i < pending.size() && batch.tokens.size() < max_batch_tokens; i++) {
+            Context& context = *pending[i];
+            const size_t first = context.cache_->num_tokens();
+            const size_t count = std::min(context.tokens_.size() - first, max_batch_tokens - batch.tokens.size());
+            context.cache_->prepare(count);
+            batch.spans.push_back({&context.cache_->storage(), first, count});
+            batch.tokens.insert(batch.tokens.end(), context.tokens_.begin() + static_cast<std::ptrdiff_t>(first),
+                                context.tokens_.begin() + static_cast<std::ptrdiff_t>(first + count));
+            if (first + count == context.tokens_.size()) {
+                batch.logit_rows.push_back(static_cast<uint32_t>(batch.tokens.size() - 1));
+            }
+            owners.push_back(&context);
+        }
+
+        model.run(batch, checkpoint, [&](const Backend& backend) {
+            size_t logit_row = 0;
+            for (size_t i = 0; i < owners.size(); i++) {
+                Context& context = *owners[i];
+                const Span& span = batch.spans[i];
+                const size_t end = span.first_position + span.num_tokens;
+                context.cached_tokens_.insert(
+                    context.cached_tokens_.end(),
+                    context.tokens_.begin() + static_cast<std::ptrdiff_t>(span.first_position),
+                    context.tokens_.begin() + static_cast<std::ptrdiff_t>(end));
+                context.cache_->commit(span.num_tokens);
+                context.num_shared_ = end;
+                if (end == context.tokens_.size()) {
+                    const std::span<const float> logits = backend.logits(logit_row++);
+                    context.logits_.assign(logits.begin(), logits.end());
+                    context.logits_num_tokens_ = end;
+                    next++;
+                    // Where a prompt ends is where the next turn of a conversation is likely to return to.
+                    if (context.generated_.empty()) {
+                        context.cache_->take_snapshot();
+                    }
+                }
+            }
+        });
+        num_processed += batch.tokens.size();
+    }
+    if (num_total != 0 && progress.callback != nullptr) {
+        progress.callback(progress.user_data, num_processed, num_total); // the end: too late to stop
+    }
+}
+
+std::span<const float> Context::logits(const Progress& progress) {
+    Context* const self = this;
+    process({&self, 1}, progress);
+    return logits_;
+}
+
+gptoss_finish_reason Context::sample(const gptoss_sampling_options& options,
+                                     size_t max_tokens,
+                                     uint32_t* tokens_out,
+                                     float* log_probabilities_out,
+                                     size_t& num_tokens_out) {
+    num_tokens_out = 0;
+    Sampler sampler(options, model_->config().vocabulary_size);
+    if (max_tokens == 0) {
+        return gptoss_finish_reason_length;
+    }
+    if (tokens_.size() == max_tokens_) {
+        fail(gptoss_status_context_overflow, "The context is full: it holds ", tokens_.size(),
+             " tokens, and that is its limit. Truncate it, or create it with a larger context_length (the model's "
+             "maximum is ",
+             model_->config().context_length, ").");
+    }
+    tokens_.reserve(tokens_.size() + std::min(max_tokens, max_tokens_ - tokens_.size()));
+    while (tokens_.size() < max_tokens_) {
+        const std::span<const float> current = logits({options.progress, options.user_data});
+        const SampledToken sampled = sampler.sample(current, {tokens_, generated_}, tokens_.size());
+
+        push_token(sampled.token);
+        generated_[sampled.token]++;
+        tokens_out[num_tokens_out] = sampled.token;
+        if (log_probabilities_out != nullptr) {
+            log_probabilities_out[num_tokens_out] = sampled.log_probability;
+        }
+        num_tokens_out++;
+        if (sampler.is_stop_token(sampled.token)) {
+            return gptoss_finish_reason_stop;
+        }
+        if (num_tokens_out == max_tokens) {
+            return gptoss_finish_reason_length;
+        }
+    }
+    return gptoss_finish_reason_context_length;
+}
+
+} // namespace gptoss

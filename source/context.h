@@ -1,0 +1,79 @@
+// One timeline of tokens with its key/value cache.
+#pragma once
+
+#include <atomic>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <span>
+#include <unordered_map>
+#include <vector>
+
+#include "kv_cache.h"
+#include "model.h"
+#include "sampler.h"
+
+namespace gptoss {
+
+// A progress callback of gptoss.h with its argument.
+struct Progress {
+    gptoss_progress_callback callback = nullptr;
+    void* user_data = nullptr;
+};
+
+// Used by one thread at a time, but for abort(). Every member function throws Error.
+class Context {
+public:
+    // context_length 0: the model's maximum; max_batch_tokens 0: the default.
+    Context(std::shared_ptr<const Model> model, size_t context_length, size_t max_batch_tokens);
+    std::unique_ptr<Context> copy() const;
+
+    const Model& model() const { return *model_; }
+    const std::vector<uint32_t>& tokens() const { return tokens_; }
+    size_t max_tokens() const { return max_tokens_; }
+    size_t num_cached_tokens() const;
+
+    void append(std::span<const uint32_t> tokens);
+    void truncate(size_t num_tokens);
+    void reset();
+
+    // Processes the pending tokens of contexts of one model as one stream of batches.
+    static void process(std::span<Context* const> contexts, const Progress& progress);
+
+    // The logits of the next token; processes what is pending.
+    std::span<const float> logits(const Progress& progress);
+
+    // Samples up to max_tokens tokens into tokens_out and, if it is not null, log_probabilities_out. num_tokens_out is
+    // set after every token, so that it is right when an abort ends the call.
+    gptoss_finish_reason sample(const gptoss_sampling_options& options,
+                                size_t max_tokens,
+                                uint32_t* tokens_out,
+                                float* log_probabilities_out,
+                                size_t& num_tokens_out);
+
+    // From any thread, and from signal handlers.
+    void abort() { aborted_.store(true); }
+
+    static constexpr size_t kDefaultMaxBatchTokens = 512;
+
+private:
+    bool logits_are_current() const { return !tokens_.empty() && logits_num_tokens_ == tokens_.size(); }
+    // Makes the cache end where processing has to go on, and returns that position.
+    size_t rewind_to_shared_prefix();
+    void push_token(uint32_t token);
+
+    std::shared_ptr<const Model> model_;
+    size_t max_tokens_;
+    size_t max_batch_tokens_;
+    std::unique_ptr<KvCache> cache_;
+
+    std::vector<uint32_t> tokens_;
+    std::vector<uint32_t> cached_tokens_; // whose keys and values the cache holds
+    size_t num_shared_ = 0;               // length of the longest common prefix of tokens_ and cached_tokens_
+    std::vector<float> logits_;           // [V] of the token that follows tokens_[0, logits_num_tokens_)
+    size_t logits_num_tokens_ = 0;        // 0: there are none
+    std::unordered_map<uint32_t, uint32_t> generated_; // tokens sampled since the last append, with their counts
+    std::atomic<bool> aborted_ = false;
+};
+
+} // namespace gptoss

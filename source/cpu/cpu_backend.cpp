@@ -1,0 +1,325 @@
+#include "cpu_backend.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "instruction_set.h"
+#include "kv_storage.h"
+#include "number_formats.h"
+
+namespace gptoss::cpu {
+
+namespace {
+
+// Outputs of a projection that one task computes: enough to make up for the cost of handing it out, few enough to
+// balance. 64 rows of 2,880 bf16 weights are 369 KB.
+constexpr size_t kOutputsPerTask = 64;
+
+std::vector<const float*> row_pointers(const std::vector<float>& rows, size_t num_rows, size_t row_size) {
+    std::vector<const float*> pointers(num_rows);
+    for (size_t row = 0; row < num_rows; row++) {
+        pointers[row] = rows.data() + row * row_size;
+    }
+    return pointers;
+}
+
+} // namespace
+
+CpuBackend::CpuBackend(uint32_t num_threads,
+                       std::shared_ptr<const MappedFile> mapping,
+                       std::shared_ptr<const ModelFile> file)
+    : mapping_(std::move(mapping)),
+      file_(std::move(file)),
+      config_(file_->config()),
+      kernels_(choose_kernels()),
+      rotary_embedding_(config_),
+      pool_(num_threads) {
+    const size_t widest = std::max(
+        {size_t{config_.embedding_dim}, size_t{config_.mlp_dim}, size_t{config_.num_heads} * config_.head_dim});
+    scratch_stride_ = kLinearScratchRows * widest;
+    scratch_.resize(pool_.num_threads() * scratch_stride_);
+    workspace_bytes_ = scratch_.size() * sizeof(float);
+}
+
+std::unique_ptr<KvStorage> CpuBackend::create_kv_storage(size_t max_tokens, size_t max_batch_tokens) const {
+    return std::make_unique<CpuKvStorage>(config_, max_tokens, max_batch_tokens);
+}
+
+size_t CpuBackend::kv_storage_bytes(size_t num_tokens, size_t max_batch_tokens) const {
+    return CpuKvStorage::bytes_for(config_, num_tokens, config_.context_length, max_batch_tokens);
+}
+
+void CpuBackend::begin(const Batch& batch) {
+    const size_t num_rows = batch.tokens.size();
+    const size_t num_assignments = num_rows * config_.num_active_experts;
+    const size_t attention_dim = size_t{config_.num_heads} * config_.head_dim;
+    const size_t qkv_dim = attention_dim + 2 * size_t{config_.num_kv_heads} * config_.head_dim;
+
+    batch_ = &batch;
+    residual_.resize(num_rows * config_.embedding_dim);
+    normalized_.resize(num_rows * config_.embedding_dim);
+    block_ordered_.resize(num_rows * config_.embedding_dim);
+    qkv_.resize(num_rows * qkv_dim);
+    attention_output_.resize(num_rows * attention_dim);
+    router_logits_.resize(num_rows * config_.num_experts);
+    chosen_experts_.resize(num_assignments);
+    routing_weights_.resize(num_assignments);
+    assignment_of_.resize(num_assignments);
+    row_of_.resize(num_assignments);
+    hidden_.resize(num_assignments * config_.mlp_dim);
+    expert_output_.resize(num_assignments * config_.embedding_dim);
+    logits_.resize(batch.logit_rows.size() * config_.vocabulary_size);
+
+    normalized_rows_ = row_pointers(normalized_, num_rows, config_.embedding_dim);
+    attention_output_rows_ = row_pointers(attention_output_, num_rows, attention_dim);
+    hidden_rows_ = row_pointers(hidden_, num_assignments, config_.mlp_dim);
+    expert_inputs_.resize(num_assignments);
+
+    rows_.clear();
+    rotations_.resize(num_rows);
+    for (size_t span = 0; span < batch.spans.size(); span++) {
+        for (size_t i = 0; i < batch.spans[span].num_tokens; i++) {
+            rows_.push_back({span, batch.spans[span].first_position + i});
+        }
+    }
+    pool_.run(num_rows,
+              [&](size_t row, uint32_t) { rotations_[row] = rotary_embedding_.rotation(rows_[row].position); });
+
+    size_t num_floats = scratch_.capacity();
+    for (const std::vector<float>* const buffer :
+         {&residual_, &normalized_, &block_ordered_, &qkv_, &attention_output_, &router_logits_, &routing_weights_,
+          &hidden_, &expert_output_, &logits_}) {
+        num_floats += buffer->capacity();
+    }
+    workspace_bytes_ = num_floats * sizeof(float) + rotations_.capacity() * sizeof(Rotation);
+}
+
+void CpuBackend::embed(const TensorPlace& embedding) {
+    const size_t size = config_.embedding_dim;
+    const uint16_t* const table = weights<uint16_t>(embedding.offset); // bf16 [V, E]
+    pool_.run(rows_.size(), [&](size_t row, uint32_t) {
+        kernels_.bf16_to_float(table + size_t{batch_->tokens[row]} * size, residual_.data() + row * size, size);
+    });
+}
+
+void CpuBackend::norm(const TensorPlace& gain) {
+    const size_t size = config_.embedding_dim;
+    const uint16_t* const gains = weights<uint16_t>(gain.offset); // bf16 [E]
+    pool_.run(rows_.size(), [&](size_t row, uint32_t) {
+        kernels_.rms_norm(residual_.data() + row * size, gains, normalized_.data() + row * size, size,
+                          config_.rmsnorm_epsilon);
+    });
+}
+
+void CpuBackend::linear(const TensorPlace& weight,
+                        const TensorPlace* bias,
+                        const std::vector<const float*>& inputs,
+                        size_t num_inputs,
+                        std::vector<float>& output,
+                        size_t num_outputs,
+                        bool add_to_output) {
+    const size_t num_tasks = (num_outputs + kOutputsPerTask - 1) / kOutputsPerTask;
+    pool_.run(num_tasks, [&](size_t task, uint32_t thread) {
+        kernels_.linear({.weight = weights<uint16_t>(weight.offset),
+                         .bias = bias == nullptr ? nullptr : weights<uint16_t>(bias->offset),
+                         .inputs = inputs.data(),
+                         .output = output.data(),
+                         .num_inputs = num_inputs,
+                         .num_rows = inputs.size(),
+                         .output_stride = num_outputs,
+                         .first = task * kOutputsPerTask,
+                         .last = std::min(num_outputs, (task + 1) * kOutputsPerTask),
+                         .add_to_output = add_to_output,
+                         .scratch = scratch(thread)});
+    });
+}
+
+void CpuBackend::project_qkv(const TensorPlace& weight, const TensorPlace& bias) {
+    const size_t qkv_dim = size_t{config_.head_dim} * (config_.num_heads + 2 * size_t{config_.num_kv_heads});
+    linear(weight, &bias, normalized_rows_, config_.embedding_dim, qkv_, qkv_dim, false);
+}
+
+void CpuBackend::rotate_and_cache(size_t block) {
+    const size_t num_heads = config_.num_heads;
+    const size_t num_kv_heads = config_.num_kv_heads;
+    const size_t qkv_dim = (num_heads + 2 * num_kv_heads) * kHeadDim;
+    pool_.run(rows_.size(), [&](size_t row, uint32_t) {
+        float* const queries = qkv_.data() + row * qkv_dim; // [H, D]
+        float* const keys = queries + num_heads * kHeadDim; // [G, D]
+        const float* const values = keys + num_kv_heads * kHeadDim;
+        auto& storage = static_cast<CpuKvStorage&>(*batch_->spans[rows_[row].span].storage);
+        for (size_t head = 0; head < num_heads; head++) {
+            RotaryEmbedding::apply(rotations_[row], queries + head * kHeadDim);
+        }
+        for (size_t kv_head = 0; kv_head < num_kv_heads; kv_head++) {
+            float* const key = keys + kv_head * kHeadDim;
+            RotaryEmbedding::apply(rotations_[row], key);
+            storage.write(block, kv_head, rows_[row].position, key, values + kv_head * kHeadDim);
+        }
+    });
+}
+
+void CpuBackend::attend(size_t block, const TensorPlace& sinks) {
+    const size_t num_kv_heads = config_.num_kv_heads;
+    const size_t group = config_.num_heads / num_kv_heads;
+    const size_t attention_dim = size_t{config_.num_heads} * kHeadDim;
+    const size_t qkv_dim = attention_dim + 2 * num_kv_heads * kHeadDim;
+    const size_t window = is_sliding_block(block) ? config_.attention_window : SIZE_MAX;
+    std::vector<float> sink_logits(config_.num_heads);
+    for (size_t head = 0; head < config_.num_heads; head++) {
+        sink_logits[head] = bf16_to_float(weights<uint16_t>(sinks.offset)[head]);
+    }
+    // Rows of one key/value head are neighbouring tasks: they read the same keys.
+    pool_.run(num_kv_heads * rows_.size(), [&](size_t task, uint32_t) {
+        const size_t kv_head = task / rows_.size();
+        const size_t row = task % rows_.size();
+        const size_t position = rows_[row].position;
+        auto& storage = static_cast<CpuKvStorage&>(*batch_->spans[rows_[row].span].storage);
+        const KvHead cache = storage.head(block, kv_head);
+        const size_t first_head = kv_head * group;
+        kernels_.attention({.queries = qkv_.data() + row * qkv_dim + first_head * kHeadDim,
+                            .keys = cache.keys,
+                            .values = cache.values,
+                            .sinks = sink_logits.data() + first_head,
+                            .output = attention_output_.data() + row * attention_dim + first_head * kHeadDim,
+                            .num_queries = group,
+                            .capacity = cache.capacity,
+                            .first = position + 1 > window ? position + 1 - window : 0,
+                            .last = position});
+    });
+}
+
+void CpuBackend::project_attention_output(const TensorPlace& weight, const TensorPlace& bias) {
+    linear(weight, &bias, attention_output_rows_, size_t{config_.num_heads} * kHeadDim, residual_,
+           config_.embedding_dim, true);
+}
+
+void CpuBackend::route(const TensorPlace& weight, const TensorPlace& bias) {
+    const size_t num_experts = config_.num_experts;
+    const size_t num_active = config_.num_active_experts;
+    linear(weight, &bias, normalized_rows_, config_.embedding_dim, router_logits_, num_experts, false);
+    for (size_t row = 0; row < rows_.size(); row++) {
+        const float* const logits = router_logits_.data() + row * num_experts;
+        uint32_t* const chosen = chosen_experts_.data() + row * num_active;
+        float* const routing_weights = routing_weights_.data() + row * num_active;
+        for (size_t k = 0; k < num_active; k++) {
+            // The highest one that is not chosen yet; on a tie the lowest index, because `>` keeps the first.
+            size_t best = num_experts;
+            for (size_t expert = 0; expert < num_experts; expert++) {
+                const bool taken = std::find(chosen, chosen + k, expert) != chosen + k;
+                if (!taken && (best == num_experts || logits[expert] > logits[best])) {
+                    best = expert;
+                }
+            }
+            chosen[k] = static_cast<uint32_t>(best);
+        }
+        float sum = 0;
+        for (size_t k = 0; k < num_active; k++) {
+            routing_weights[k] = std::exp(logits[chosen[k]] - logits[chosen[0]]);
+            sum += routing_weights[k];
+        }
+        for (size_t k = 0; k < num_active; k++) {
+            routing_weights[k] /= sum;
+        }
+    }
+    group_by_expert();
+}
+
+// A counting sort of the choices by expert, stable in the order of rows: every expert's weights are then read once.
+void CpuBackend::group_by_expert() {
+    std::vector<uint32_t> next(config_.num_experts + 1);
+    for (const uint32_t expert : chosen_experts_) {
+        next[expert + 1]++;
+    }
+    groups_.clear();
+    for (size_t expert = 0; expert < config_.num_experts; expert++) {
+        next[expert + 1] += next[expert];
+        if (next[expert + 1] != next[expert]) {
+            groups_.push_back({expert, next[expert], next[expert + 1]});
+        }
+    }
+    for (size_t choice = 0; choice < chosen_experts_.size(); choice++) {
+        const uint32_t assignment = next[chosen_experts_[choice]]++;
+        assignment_of_[choice] = assignment;
+        row_of_[assignment] = static_cast<uint32_t>(choice / config_.num_active_experts);
+    }
+}
+
+template <class Piece>
+void CpuBackend::for_each_expert_piece(size_t num_outputs, const Piece& piece) {
+    const size_t pieces_per_group = (num_outputs + kOutputsPerTask - 1) / kOutputsPerTask;
+    pool_.run(groups_.size() * pieces_per_group, [&](size_t task, uint32_t thread) {
+        const size_t first = task % pieces_per_group * kOutputsPerTask;
+        piece(groups_[task / pieces_per_group], first, std::min(num_outputs, first + kOutputsPerTask), thread);
+    });
+}
+
+void CpuBackend::apply_experts(uint64_t experts_offset, const ExpertPlaces& expert) {
+    const size_t embedding_dim = config_.embedding_dim;
+    const size_t mlp_dim = config_.mlp_dim;
+    const size_t num_active = config_.num_active_experts;
+    pool_.run(rows_.size(), [&](size_t row, uint32_t) {
+        kernels_.to_block_order(normalized_.data() + row * embedding_dim, block_ordered_.data() + row * embedding_dim,
+                                embedding_dim);
+    });
+    for (size_t assignment = 0; assignment < row_of_.size(); assignment++) {
+        expert_inputs_[assignment] = block_ordered_.data() + row_of_[assignment] * embedding_dim;
+    }
+
+    for_each_expert_piece(mlp_dim, [&](const ExpertGroup& group, size_t first, size_t last, uint32_t thread) {
+        const uint64_t base = experts_offset + group.expert * expert.stride;
+        kernels_.expert_gate_up({.matrix = {.blocks = weights<uint8_t>(base + expert.mlp1_blocks.offset),
+                                            .scales = weights<uint8_t>(base + expert.mlp1_scales.offset),
+                                            .bias = weights<uint16_t>(base + expert.mlp1_bias.offset),
+                                            .num_inputs = embedding_dim},
+                                 .inputs = expert_inputs_.data() + group.begin,
+                                 .hidden = hidden_.data() + group.begin * mlp_dim,
+                                 .num_rows = group.end - group.begin,
+                                 .hidden_stride = mlp_dim,
+                                 .first = first,
+                                 .last = last,
+                                 .swiglu_limit = config_.swiglu_limit,
+                                 .scratch = scratch(thread)});
+    });
+    for_each_expert_piece(embedding_dim, [&](const ExpertGroup& group, size_t first, size_t last, uint32_t thread) {
+        const uint64_t base = experts_offset + group.expert * expert.stride;
+        kernels_.expert_down({.matrix = {.blocks = weights<uint8_t>(base + expert.mlp2_blocks.offset),
+                                         .scales = weights<uint8_t>(base + expert.mlp2_scales.offset),
+                                         .bias = weights<uint16_t>(base + expert.mlp2_bias.offset),
+                                         .num_inputs = mlp_dim},
+                              .inputs = hidden_rows_.data() + group.begin,
+                              .output = expert_output_.data() + group.begin * embedding_dim,
+                              .num_rows = group.end - group.begin,
+                              .output_stride = embedding_dim,
+                              .first = first,
+                              .last = last,
+                              .scratch = scratch(thread)});
+    });
+
+    // In the order of the choices, so that the sum does not depend on how experts are scheduled.
+    pool_.run(rows_.size(), [&](size_t row, uint32_t) {
+        float* const residual = residual_.data() + row * embedding_dim;
+        for (size_t k = 0; k < num_active; k++) {
+            const float routing_weight = routing_weights_[row * num_active + k];
+            const float* const output = expert_output_.data() + assignment_of_[row * num_active + k] * embedding_dim;
+            for (size_t i = 0; i < embedding_dim; i++) {
+                residual[i] += routing_weight * output[i];
+            }
+        }
+    });
+}
+
+void CpuBackend::unembed(const TensorPlace& gain, const TensorPlace& weight) {
+    norm(gain);
+    std::vector<const float*> inputs;
+    for (const uint32_t row : batch_->logit_rows) {
+        inputs.push_back(normalized_rows_[row]);
+    }
+    linear(weight, nullptr, inputs, config_.embedding_dim, logits_, config_.vocabulary_size, false);
+}
+
+std::span<const float> CpuBackend::logits(size_t index) const {
+    return {logits_.data() + index * config_.vocabulary_size, config_.vocabulary_size};
+}
+
+} // namespace gptoss::cpu

@@ -1,0 +1,105 @@
+// The embedded default: the model on the processors of this machine.
+#pragma once
+
+#include <atomic>
+#include <memory>
+#include <vector>
+
+#include "backend.h"
+#include "kernels.h"
+#include "rotary_embedding.h"
+#include "thread_pool.h"
+
+namespace gptoss::cpu {
+
+// Activations are fp32, keys and values fp16, weights stay where the file is mapped. E embedding size, H heads, G
+// key/value heads, D head size, I expert size, V vocabulary, A active experts.
+class CpuBackend final : public Backend {
+public:
+    CpuBackend(uint32_t num_threads, std::shared_ptr<const MappedFile> mapping, std::shared_ptr<const ModelFile> file);
+
+    gptoss_backend kind() const override { return gptoss_backend_cpu; }
+    uint32_t num_threads() const override { return pool_.num_threads(); }
+    size_t workspace_bytes() const override { return workspace_bytes_.load(); }
+    std::unique_ptr<KvStorage> create_kv_storage(size_t max_tokens, size_t max_batch_tokens) const override;
+    size_t kv_storage_bytes(size_t num_tokens, size_t max_batch_tokens) const override;
+
+    void begin(const Batch& batch) override;
+    void embed(const TensorPlace& embedding) override;
+    void norm(const TensorPlace& gain) override;
+    void project_qkv(const TensorPlace& weight, const TensorPlace& bias) override;
+    void rotate_and_cache(size_t block) override;
+    void attend(size_t block, const TensorPlace& sinks) override;
+    void project_attention_output(const TensorPlace& weight, const TensorPlace& bias) override;
+    void route(const TensorPlace& weight, const TensorPlace& bias) override;
+    void apply_experts(uint64_t experts_offset, const ExpertPlaces& expert) override;
+    void unembed(const TensorPlace& gain, const TensorPlace& weight) override;
+    void end() override {}
+    std::span<const float> logits(size_t index) const override;
+
+private:
+    // Where a row of the batch belongs.
+    struct Row {
+        size_t span;
+        size_t position;
+    };
+    // The rows that chose one expert: assignments [begin, end).
+    struct ExpertGroup {
+        size_t expert;
+        size_t begin;
+        size_t end;
+    };
+
+    template <class Element>
+    const Element* weights(uint64_t offset) const {
+        return reinterpret_cast<const Element*>(mapping_->bytes().data() + offset);
+    }
+    // output = or += inputs . weight^T + bias for `inputs.size()` rows, with the outputs divided among the threads.
+    void linear(const TensorPlace& weight,
+                const TensorPlace* bias,
+                const std::vector<const float*>& inputs,
+                size_t num_inputs,
+                std::vector<float>& output,
+                size_t num_outputs,
+                bool add_to_output);
+    // Runs task(group, first, last, thread) over every expert group with [0, num_outputs) cut into pieces.
+    template <class Piece>
+    void for_each_expert_piece(size_t num_outputs, const Piece& piece);
+    void group_by_expert();
+    float* scratch(uint32_t thread) { return scratch_.data() + thread * scratch_stride_; }
+
+    std::shared_ptr<const MappedFile> mapping_;
+    std::shared_ptr<const ModelFile> file_;
+    const ModelConfig& config_;
+    const Kernels& kernels_;
+    RotaryEmbedding rotary_embedding_;
+    ThreadPool pool_;
+    std::atomic<size_t> workspace_bytes_ = 0;
+
+    const Batch* batch_ = nullptr;
+    std::vector<Row> rows_;                // [rows]
+    std::vector<Rotation> rotations_;      // [rows]
+    std::vector<float> residual_;          // [rows, E]
+    std::vector<float> normalized_;        // [rows, E]
+    std::vector<float> block_ordered_;     // [rows, E] normalized, for the experts
+    std::vector<float> qkv_;               // [rows, (H + 2G) D]
+    std::vector<float> attention_output_;  // [rows, H D]
+    std::vector<float> router_logits_;     // [rows, experts]
+    std::vector<uint32_t> chosen_experts_; // [rows, A], descending logits
+    std::vector<float> routing_weights_;   // [rows, A]
+    std::vector<ExpertGroup> groups_;      // of this block, ascending experts
+    std::vector<uint32_t> assignment_of_;  // [rows, A] -> the assignment that a choice became
+    std::vector<uint32_t> row_of_;         // [rows * A] assignment -> row
+    std::vector<float> hidden_;            // [rows * A, I] by assignment, in block order
+    std::vector<float> expert_output_;     // [rows * A, E] by assignment
+    std::vector<float> logits_;            // [logit rows, V]
+
+    std::vector<const float*> normalized_rows_;       // [rows]
+    std::vector<const float*> attention_output_rows_; // [rows]
+    std::vector<const float*> expert_inputs_;         // [rows * A] by assignment, into block_ordered_
+    std::vector<const float*> hidden_rows_;           // [rows * A] by assignment, into hidden_
+    size_t scratch_stride_;
+    std::vector<float> scratch_; // [threads, scratch_stride_]
+};
+
+} // namespace gptoss::cpu

@@ -1,0 +1,102 @@
+// The arithmetic of the CPU backend: one table of functions for each instruction set.
+//
+// The algorithms are written once, in kernels.inl, and compiled once for every instruction set. A kernel works in one
+// thread on the part of its output that its arguments name, allocates nothing and calls nothing outside its file.
+// The value of an output element does not depend on how the work is cut into calls, nor on how many rows go through
+// together: every element is summed in the same order.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+namespace gptoss::cpu {
+
+// output[row] (+)= weight[first..last) . input[row] + bias
+struct LinearArguments {
+    const uint16_t* weight;     // bf16 [outputs, num_inputs]
+    const uint16_t* bias;       // bf16 [outputs], or null
+    const float* const* inputs; // [num_rows] -> [num_inputs]
+    float* output;              // [num_rows, output_stride]
+    size_t num_inputs;          // a multiple of 32
+    size_t num_rows;
+    size_t output_stride;
+    size_t first; // the outputs of this call
+    size_t last;
+    bool add_to_output;
+    float* scratch; // [kLinearScratchRows, num_inputs]
+};
+
+// An expert's MXFP4 matrix. "Block order": within each 32 inputs the 16 even ones come first, then the 16 odd ones,
+// because byte j of a block holds element 2j in its low and element 2j + 1 in its high nibble.
+struct Mxfp4Matrix {
+    const uint8_t* blocks; // [outputs, num_inputs / 32, 16]
+    const uint8_t* scales; // [outputs, num_inputs / 32], as stored
+    const uint16_t* bias;  // bf16 [outputs]
+    size_t num_inputs;     // a multiple of 32
+};
+
+// hidden[row][i] = swiglu(gate = output 2i, up = output 2i + 1), in block order
+struct ExpertGateUpArguments {
+    Mxfp4Matrix matrix;
+    const float* const* inputs; // [num_rows] -> [num_inputs] in block order
+    float* hidden;              // [num_rows, hidden_stride] in block order
+    size_t num_rows;
+    size_t hidden_stride;
+    size_t first; // the hidden elements of this call
+    size_t last;
+    float swiglu_limit;
+    float* scratch; // [kLinearScratchRows, num_inputs]
+};
+
+// output[row] = matrix[first..last) . input[row] + bias
+struct ExpertDownArguments {
+    Mxfp4Matrix matrix;
+    const float* const* inputs; // [num_rows] -> [num_inputs] in block order
+    float* output;              // [num_rows, output_stride]
+    size_t num_rows;
+    size_t output_stride;
+    size_t first;
+    size_t last;
+    float* scratch; // [kLinearScratchRows, num_inputs]
+};
+
+// The query heads that share one key/value head, for one query position.
+//
+// Keys are cached in blocks of 16 positions, [position / 16][64][16], so that one load serves 16 keys; values as
+// [position][64]. Position p is in slot p % capacity.
+struct AttentionArguments {
+    const float* queries;   // [num_queries, 64], rotated; they carry the factor 1 / sqrt(64)
+    const uint16_t* keys;   // fp16 [capacity / 16][64][16]
+    const uint16_t* values; // fp16 [capacity][64]
+    const float* sinks;     // [num_queries] logits of the softmax's extra column
+    float* output;          // [num_queries, 64]
+    size_t num_queries;
+    size_t capacity; // a multiple of 16
+    size_t first;    // the first and the last position that the query sees
+    size_t last;
+};
+
+inline constexpr size_t kKeyBlock = 16;
+// Weight rows that are unpacked to fp32 at a time when many rows share them.
+inline constexpr size_t kLinearScratchRows = 4;
+
+struct Kernels {
+    const char* name;
+    // output = input * rsqrt(mean(input^2) + epsilon) * gain, [size], size a multiple of 32
+    void (*rms_norm)(const float* input, const uint16_t* gain, float* output, size_t size, float epsilon);
+    void (*bf16_to_float)(const uint16_t* input, float* output, size_t size); // size a multiple of 32
+    void (*to_block_order)(const float* input, float* output, size_t size);   // size a multiple of 32
+    void (*linear)(const LinearArguments& arguments);
+    void (*expert_gate_up)(const ExpertGateUpArguments& arguments);
+    void (*expert_down)(const ExpertDownArguments& arguments);
+    void (*attention)(const AttentionArguments& arguments);
+};
+
+// The slow twin of all others: any processor.
+extern const Kernels kKernelsBaseline;
+#if defined(GPTOSS_X86_64_KERNELS)
+extern const Kernels kKernelsX86_64V3; // AVX2, FMA, F16C
+extern const Kernels kKernelsX86_64V4; // AVX-512 F, BW, CD, DQ, VL
+#endif
+
+} // namespace gptoss::cpu

@@ -1,0 +1,40 @@
+// One loaded model: the mapped file, its layout, its vocabulary and the backend that runs it.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <string>
+
+#include "backend.h"
+#include "mapped_file.h"
+#include "model_file.h"
+#include "tokenizer.h"
+
+namespace gptoss {
+
+// Immutable but for the backend's workspace, which one batch at a time may use.
+class Model {
+public:
+    Model(const std::string& path, gptoss_backend backend, uint32_t num_threads);
+
+    const ModelConfig& config() const { return file_->config(); }
+    const ModelFile& file() const { return *file_; }
+    const Backend& backend() const { return *backend_; }
+    std::shared_ptr<const Tokenizer> tokenizer() const { return tokenizer_; }
+    gptoss_memory_use memory_use() const;
+
+    // Runs a batch (forward.h) while no other thread does, and calls `use_logits` before the next batch may begin.
+    void run(const Batch& batch,
+             const std::function<void()>& checkpoint,
+             const std::function<void(const Backend&)>& use_logits) const;
+
+private:
+    std::shared_ptr<const MappedFile> mapping_;
+    std::shared_ptr<const ModelFile> file_;
+    std::shared_ptr<const Tokenizer> tokenizer_;
+    std::unique_ptr<Backend> backend_;
+    mutable std::mutex backend_mutex_;
+};
+
+} // namespace gptoss

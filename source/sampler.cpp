@@ -1,0 +1,188 @@
+#include "sampler.h"
+
+#include <algorithm>
+#include <cmath>
+#include <unordered_set>
+
+#include "errors.h"
+
+namespace gptoss {
+
+namespace {
+
+void check_range(const char* name, float value, bool valid, const char* expected) {
+    if (!valid) { // the conditions are written so that NaN is not valid
+        fail(gptoss_status_invalid_argument, name, " must be ", expected, ", found ", value, ".");
+    }
+}
+
+// The finaliser of SplitMix64 (Steele, Lea, Flood: Fast Splittable Pseudorandom Number Generators, 2014).
+uint64_t mix(uint64_t value) {
+    value = (value ^ (value >> 30)) * 0xBF58476D1CE4E5B9u;
+    value = (value ^ (value >> 27)) * 0x94D049BB133111EBu;
+    return value ^ (value >> 31);
+}
+
+} // namespace
+
+double uniform_random(uint64_t key, uint64_t counter) {
+    constexpr uint64_t kGoldenGamma = 0x9E3779B97F4A7C15u;
+    // The key is mixed on its own first, so that neighbouring seeds do not give shifted copies of one sequence.
+    const uint64_t bits = mix(mix(key + kGoldenGamma) + (counter + 1) * kGoldenGamma);
+    return static_cast<double>(bits >> 11) * 0x1.0p-53;
+}
+
+Sampler::Sampler(const gptoss_sampling_options& options, uint32_t vocabulary_size) : options_(options) {
+    check_range("temperature", options.temperature, options.temperature >= 0 && std::isfinite(options.temperature),
+                "a finite number of at least 0");
+    check_range("top_p", options.top_p, options.top_p > 0 && options.top_p <= 1, "above 0 and at most 1");
+    check_range("min_p", options.min_p, options.min_p >= 0 && options.min_p <= 1, "from 0 to 1");
+    check_range("repetition_penalty", options.repetition_penalty,
+                options.repetition_penalty > 0 && std::isfinite(options.repetition_penalty), "a finite number above 0");
+    check_range("presence_penalty", options.presence_penalty, std::isfinite(options.presence_penalty), "finite");
+    check_range("frequency_penalty", options.frequency_penalty, std::isfinite(options.frequency_penalty), "finite");
+    if ((options.num_stop_tokens != 0 && options.stop_tokens == nullptr) ||
+        (options.num_logit_biases != 0 && options.logit_biases == nullptr)) {
+        fail(gptoss_status_invalid_argument, "stop_tokens and logit_biases must not be null if their number is not 0.");
+    }
+    for (size_t i = 0; i < options.num_stop_tokens; i++) {
+        if (options.stop_tokens[i] >= vocabulary_size) {
+            fail(gptoss_status_invalid_argument, "The stop token ", options.stop_tokens[i],
+                 " is outside the vocabulary of ", vocabulary_size, " tokens.");
+        }
+    }
+    for (size_t i = 0; i < options.num_logit_biases; i++) {
+        const gptoss_logit_bias& bias = options.logit_biases[i];
+        if (bias.token >= vocabulary_size) {
+            fail(gptoss_status_invalid_argument, "The logit bias for token ", bias.token,
+                 " is outside the vocabulary of ", vocabulary_size, " tokens.");
+        }
+        if (std::isnan(bias.bias) || bias.bias == INFINITY) {
+            fail(gptoss_status_invalid_argument, "The logit bias of token ", bias.token,
+                 " must be a number below infinity (-infinity forbids the token), found ", bias.bias, ".");
+        }
+    }
+}
+
+bool Sampler::is_stop_token(uint32_t token) const {
+    const uint32_t* const end = options_.stop_tokens + options_.num_stop_tokens;
+    return std::find(options_.stop_tokens, end, token) != end;
+}
+
+void Sampler::adjust(const TokenHistory& history) {
+    for (size_t i = 0; i < options_.num_logit_biases; i++) {
+        logits_[options_.logit_biases[i].token] += options_.logit_biases[i].bias;
+    }
+    if (options_.repetition_penalty != 1.0f) {
+        // Keskar et al.: CTRL, 2019, section 4.1, with the sign rule that made it work for negative logits.
+        const std::unordered_set<uint32_t> seen(history.context.begin(), history.context.end());
+        for (const uint32_t token : seen) {
+            float& logit = logits_[token];
+            logit = logit > 0 ? logit / options_.repetition_penalty : logit * options_.repetition_penalty;
+        }
+    }
+    if (options_.presence_penalty != 0.0f || options_.frequency_penalty != 0.0f) {
+        for (const auto& [token, count] : history.generated) {
+            logits_[token] -= options_.presence_penalty + options_.frequency_penalty * static_cast<float>(count);
+        }
+    }
+}
+
+// Temperature, softmax, top_k, top_p, min_p, and one draw from what is left.
+uint32_t Sampler::draw(uint64_t position) {
+    const float highest = *std::max_element(logits_.begin(), logits_.end());
+    candidates_.clear();
+    double total = 0;
+    for (size_t token = 0; token < logits_.size(); token++) {
+        const double weight =
+            std::exp((static_cast<double>(logits_[token]) - highest) / static_cast<double>(options_.temperature));
+        if (weight > 0) { // underflow: less than 1e-300 of the highest probability
+            candidates_.push_back({static_cast<uint32_t>(token), logits_[token], weight});
+            total += weight;
+        }
+    }
+    const auto more_likely = [](const Candidate& a, const Candidate& b) {
+        return a.logit != b.logit ? a.logit > b.logit : a.token < b.token;
+    };
+    if (options_.top_k != 0 && options_.top_k < candidates_.size()) {
+        const auto end = candidates_.begin() + options_.top_k;
+        std::nth_element(candidates_.begin(), end - 1, candidates_.end(), more_likely);
+        candidates_.erase(end, candidates_.end());
+        total = 0;
+        for (const Candidate& candidate : candidates_) {
+            total += candidate.weight;
+        }
+    }
+    if (options_.top_p < 1.0f) {
+        // Sorts no more than it takes to reach top_p: a prefix that doubles.
+        const double wanted = static_cast<double>(options_.top_p) * total;
+        double reached = 0;
+        size_t kept = 0;
+        size_t sorted = 0;
+        while (reached < wanted && kept < candidates_.size()) {
+            if (kept == sorted) {
+                sorted = std::min(candidates_.size(), std::max<size_t>(64, sorted * 2));
+                std::partial_sort(candidates_.begin() + static_cast<std::ptrdiff_t>(kept),
+                                  candidates_.begin() + static_cast<std::ptrdiff_t>(sorted), candidates_.end(),
+                                  more_likely);
+            }
+            reached += candidates_[kept++].weight;
+        }
+        candidates_.resize(kept);
+    }
+    if (options_.min_p > 0.0f) {
+        // The highest weight is exp(0) = 1, and its token survives all filters.
+        const double lowest = options_.min_p;
+        std::erase_if(candidates_, [lowest](const Candidate& candidate) { return candidate.weight < lowest; });
+    }
+    // In the order of ids, so that the draw depends on which candidates there are and not on how they were found.
+    if (options_.top_k != 0 || options_.top_p < 1.0f) {
+        std::sort(candidates_.begin(), candidates_.end(),
+                  [](const Candidate& a, const Candidate& b) { return a.token < b.token; });
+    }
+    total = 0;
+    for (const Candidate& candidate : candidates_) {
+        total += candidate.weight;
+    }
+    double remaining = uniform_random(options_.seed, position) * total;
+    for (const Candidate& candidate : candidates_) {
+        remaining -= candidate.weight;
+        if (remaining < 0) {
+            return candidate.token;
+        }
+    }
+    return candidates_.back().token; // rounding: the sum of the weights fell short of the total
+}
+
+SampledToken Sampler::sample(std::span<const float> logits, const TokenHistory& history, uint64_t position) {
+    logits_.assign(logits.begin(), logits.end());
+    const float model_highest = *std::max_element(logits_.begin(), logits_.end());
+    double sum = 0;
+    for (const float logit : logits_) {
+        sum += std::exp(static_cast<double>(logit) - model_highest);
+    }
+    if (!std::isfinite(sum)) {
+        fail(gptoss_status_internal_error,
+             "The model's logits are not finite numbers: the weights in its file are damaged. Check the file with "
+             "'gptoss inspect --verify'.");
+    }
+    const double log_sum = model_highest + std::log(sum);
+
+    adjust(history);
+    uint32_t token;
+    const auto highest = std::max_element(logits_.begin(), logits_.end()); // the first one of several
+    if (*highest == -INFINITY) {
+        fail(gptoss_status_invalid_argument, "The logit biases forbid every token.");
+    }
+    if (!std::isfinite(*highest)) { // a finite logit divided by almost 0, or minus a huge negative penalty
+        fail(gptoss_status_invalid_argument, "The penalties make a logit infinite: use smaller ones.");
+    }
+    if (options_.temperature == 0.0f) {
+        token = static_cast<uint32_t>(highest - logits_.begin());
+    } else {
+        token = draw(position);
+    }
+    return {token, static_cast<float>(logits[token] - log_sum)};
+}
+
+} // namespace gptoss
