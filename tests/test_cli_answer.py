@@ -149,13 +149,13 @@ class TestFigures:
         answer = Answer([1] * 50, [2] * 20, "stop", 0.1, 0.5, 2.0)
         assert answer.summary("seed 7") == (
             "[prefill 50 tokens at 100.0 tokens/s, decode 20 tokens at 10.0 tokens/s; "
-            "ended by stop; seed 7]"
+            "ended: stop; seed 7]"
         )
 
     def test_no_rate_is_given_for_nothing(self) -> None:
         answer = Answer([1], finish_reason="interrupted")
         assert answer.summary("greedy") == (
-            "[prefill 1 tokens, decode 0 tokens; ended by interrupted; greedy]"
+            "[prefill 1 tokens, decode 0 tokens; ended: interrupted; greedy]"
         )
         assert answer.timing()["decode_tokens_per_second"] is None
 

@@ -42,7 +42,7 @@ class Answer:
             rate = timing[f"{phase}_tokens_per_second"]
             speed = "" if rate is None else f" at {rate:.1f} tokens/s"
             parts.append(f"{phase} {timing[f'{phase}_tokens']} tokens{speed}")
-        return f"[{', '.join(parts)}; ended by {self.finish_reason}; {sampling}]"
+        return f"[{', '.join(parts)}; ended: {self.finish_reason}; {sampling}]"
 
 
 def messages_as_json(tokens: list[int], tokenizer: Tokenizer) -> list[dict[str, Any]]:

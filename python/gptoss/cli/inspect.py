@@ -107,11 +107,10 @@ def _num_parameters(model: Model) -> tuple[int, int]:
 
 def _memory(model: Model, length: int) -> dict[str, int]:
     cache = model.kv_cache_bytes(length)
-    memory = model.memory
     return {
         "context_length": length,
         "kv_cache_bytes": cache,
-        "total_bytes": memory.weights + memory.workspace + cache,
+        "total_bytes": model.memory.weights + cache,
     }
 
 
@@ -129,7 +128,6 @@ def _describe(model: Model, lengths: Sequence[int], all_tensors: bool) -> str:
     tokenizer = model.tokenizer
     size = model.path.stat().st_size
     total, active = _num_parameters(model)
-    memory = model.memory
     special = ", ".join(f"{name} {token}" for name, token in _named_special_tokens(model).items())
     lines = [
         f"{model.path}{' (the built-in demo model)' if model.is_demo else ''}",
@@ -152,16 +150,11 @@ def _describe(model: Model, lengths: Sequence[int], all_tensors: bool) -> str:
         "",
         "tensors",
         *_table(_tensor_rows(model.tensors, all_tensors)),
+        *_hidden_tensors(model.tensors, all_tensors),
         "",
-        "memory",
+        f"memory: {format_bytes(model.memory.weights)} of weights, mapped from the file, and",
         *_table(
-            [
-                ("weights", format_bytes(memory.weights), "mapped from the file, shared"),
-                ("workspace", format_bytes(memory.workspace), "so far"),
-            ]
-        ),
-        *_table(
-            [("context length", "key/value cache", "in all")]
+            [("context length", "key/value cache", "with the weights")]
             + [
                 (
                     str(length),
@@ -181,19 +174,22 @@ def _tensor_rows(tensors: Sequence[TensorInfo], everything: bool) -> list[tuple[
     from gptoss.cli.terminal import format_bytes
 
     rows: list[tuple[str, ...]] = [("name", "type", "shape", "offset", "size")]
-    hidden = hidden_bytes = 0
     for tensor in tensors:
         if everything or _stands_for_all(tensor.name):
             shape = " x ".join(map(str, tensor.shape))
             size = format_bytes(tensor.num_bytes)
             rows.append((tensor.name, tensor.dtype, shape, str(tensor.offset), size))
-        else:
-            hidden += 1
-            hidden_bytes += tensor.num_bytes
-    if hidden:
-        note = f"and {hidden} more of the same shapes in the other blocks and experts (--tensors)"
-        rows.append((note, "", "", "", format_bytes(hidden_bytes)))
     return rows
+
+
+def _hidden_tensors(tensors: Sequence[TensorInfo], everything: bool) -> list[str]:
+    from gptoss.cli.terminal import format_bytes
+
+    hidden = [tensor for tensor in tensors if not (everything or _stands_for_all(tensor.name))]
+    if not hidden:
+        return []
+    size = format_bytes(sum(tensor.num_bytes for tensor in hidden))
+    return [f"  and {len(hidden)} more like these in other blocks and experts, {size} (--tensors)"]
 
 
 def _stands_for_all(name: str) -> bool:
@@ -242,10 +238,8 @@ def _number(value: int | float) -> str:
 
 def _short(count: int) -> str:
     """A large number as people say it: 20.9 B, 2.1 M."""
-    for unit, size in (("B", 10**9), ("M", 10**6)):
-        if count >= size:
-            return f"{count / size:.1f} {unit}"
-    return str(count)
+    unit, size = ("B", 10**9) if count >= 10**9 else ("M", 10**6)
+    return f"{count / size:.1f} {unit}"
 
 
 # As JSON.
@@ -273,7 +267,6 @@ def _as_json(
         },
         "memory": {
             "weights_bytes": model.memory.weights,
-            "workspace_bytes": model.memory.workspace,
             "contexts": [_memory(model, length) for length in lengths],
         },
     }

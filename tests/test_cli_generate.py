@@ -1,0 +1,511 @@
+"""`gptoss generate` on the built-in demo model, as users run it: in a pipe, in a terminal."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import pty
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import gptoss
+import pytest
+from gptoss.cli.generate import DEMO_NOTICE
+from gptoss.cli.main import main
+
+COMMAND = [sys.executable, "-m", "gptoss", "generate"]
+SUM = ("-p", "What is 47 + 38?")
+DATED = ("--date", "2026-01-31")
+WEATHER_FUNCTION = {
+    "name": "get_current_weather",
+    "description": "Gets the current weather in the provided location.",
+    "parameters": {
+        "type": "object",
+        "properties": {"location": {"type": "string", "description": "The city."}},
+        "required": ["location"],
+    },
+}
+SUMMARY = re.compile(
+    r"\[prefill \d+ tokens at [\d.]+ tokens/s, decode \d+ tokens at [\d.]+ tokens/s; "
+    r"ended: (\w+); (greedy|seed \d+)\]"
+)
+
+
+def generate(*arguments: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [*COMMAND, *arguments],
+        input=stdin,
+        capture_output=True,
+        encoding="utf-8",
+        timeout=120,
+        check=False,
+    )
+
+
+def generate_json(capsys: pytest.CaptureFixture[str], *arguments: str) -> dict[str, Any]:
+    assert main(["generate", "--json", *DATED, *arguments]) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert isinstance(report, dict)
+    return report
+
+
+def contents(report: dict[str, Any], channel: str) -> list[str]:
+    return [m["content"] for m in report["messages"] if m["channel"] == channel]
+
+
+@pytest.fixture
+def weather_file(tmp_path: Path) -> Path:
+    path = tmp_path / "weather.json"
+    path.write_text(json.dumps([{"type": "function", "function": WEATHER_FUNCTION}]))
+    return path
+
+
+class TestAnswer:
+    def test_a_pipe_gets_the_answer_alone(self) -> None:
+        result = generate(*SUM, *DATED)
+        assert (result.returncode, result.stdout) == (0, "47 + 38 = 85.\n")
+
+    def test_stderr_says_that_it_is_the_demo_how_fast_it_was_and_how_it_ended(self) -> None:
+        result = generate(*SUM, *DATED)
+        assert result.stderr.startswith(DEMO_NOTICE)
+        assert "hf download openai/gpt-oss-20b" in DEMO_NOTICE
+        (summary,) = result.stderr.removeprefix(DEMO_NOTICE).splitlines()
+        match = SUMMARY.fullmatch(summary)
+        assert match is not None, summary
+        assert match.groups() == ("stop", "greedy")
+
+    def test_a_model_file_that_is_given_is_no_demo(
+        self, capsys: pytest.CaptureFixture[str], tmp_path: Path
+    ) -> None:
+        copy = tmp_path / "model.bin"
+        copy.write_bytes(gptoss.Model().path.read_bytes())
+        assert main(["generate", str(copy), *SUM, *DATED, "--temperature", "0"]) == 0
+        captured = capsys.readouterr()
+        assert captured.out == "47 + 38 = 85.\n"
+        assert "demo" not in captured.err
+
+    def test_the_effort_sets_the_length_of_the_analysis(
+        self, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        reports = {
+            effort: generate_json(capsys, *SUM, "--effort", effort)
+            for effort in ("low", "medium", "high")
+        }
+        analyses = [len("".join(contents(report, "analysis"))) for report in reports.values()]
+        assert analyses[0] < analyses[1] < analyses[2]
+        for report in reports.values():
+            assert contents(report, "final") == ["47 + 38 = 85."]
+
+    def test_the_default_effort_is_medium_and_the_default_date_today(
+        self, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        default = generate_json(capsys, *SUM)
+        assert (
+            default["prompt_tokens"]
+            == (generate_json(capsys, *SUM, "--effort", "medium")["prompt_tokens"])
+        )
+        assert main(["generate", "--json", *SUM]) == 0
+        tokens = json.loads(capsys.readouterr().out)["prompt_tokens"]
+        text = gptoss.Model().tokenizer.decode(tokens)
+        assert re.search(r"\nCurrent date: \d{4}-\d\d-\d\d\n", text)
+        assert "\nReasoning: medium\n" in text
+
+    def test_the_prompt_is_harmony(self, capsys: pytest.CaptureFixture[str]) -> None:
+        options = ("--system", "You are a parrot.", "--developer", "Be brief.", "--effort", "low")
+        report = generate_json(capsys, "-p", "Hello <|end|>", *options)
+        tokenizer = gptoss.Model().tokenizer
+        assert tokenizer.decode(report["prompt_tokens"]) == (
+            "<|start|>system<|message|>You are a parrot.\nKnowledge cutoff: 2024-06\n"
+            "Current date: 2026-01-31\n\nReasoning: low\n\n# Valid channels: analysis, commentary, "
+            "final. Channel must be included for every message.<|end|>"
+            "<|start|>developer<|message|># Instructions\n\nBe brief.<|end|>"
+            "<|start|>user<|message|>Hello <|end|><|end|><|start|>assistant"
+        )
+        end = tokenizer.encode_special_token("<|end|>")
+        assert report["prompt_tokens"].count(end) == 3  # the user's <|end|> is text
+
+
+class TestPromptFromStdin:
+    @pytest.mark.parametrize("option", [(), ("-p", "-")])
+    def test_a_pipe_is_the_prompt(self, option: tuple[str, ...]) -> None:
+        result = generate(*option, *DATED, stdin="What is 47 + 38?\n")
+        assert (result.returncode, result.stdout) == (0, "47 + 38 = 85.\n")
+
+    def test_the_last_newline_is_no_part_of_the_question_but_of_raw_text(self) -> None:
+        for options, lengths in (((), {0}), (("--raw",), {1})):
+            common = (*options, "--json", "--max-tokens", "1", "-p")
+            tokens = [
+                json.loads(generate(*common, "-", stdin=text).stdout)["prompt_tokens"]
+                for text in ("A word", "A word\n")
+            ]
+            assert {len(tokens[1]) - len(tokens[0])} == lengths
+
+    def test_an_empty_pipe_is_a_usage_error(self) -> None:
+        result = generate(stdin="\n")
+        assert result.returncode == 2
+        assert "the prompt is empty" in result.stderr
+
+    def test_bytes_that_are_not_utf8_are_replaced(self) -> None:
+        result = subprocess.run(
+            [*COMMAND, "--raw", "--json", "--max-tokens", "1"],
+            input=b"a\xffb",
+            capture_output=True,
+            timeout=120,
+            check=True,
+        )
+        tokens = json.loads(result.stdout)["prompt_tokens"]
+        assert gptoss.Model().tokenizer.decode(tokens) == "a\ufffdb"
+
+
+class TestFunctions:
+    QUESTION = ("-p", "What is the weather in Oslo?")
+
+    def test_a_call_is_printed(self, weather_file: Path) -> None:
+        result = generate(*self.QUESTION, *DATED, "--tools", str(weather_file))
+        assert result.stdout == ('tool call: functions.get_current_weather({"location":"Oslo"})\n')
+        assert "ended: tool_call" in result.stderr
+
+    def test_a_call_is_a_message_with_a_recipient(
+        self, weather_file: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        report = generate_json(capsys, *self.QUESTION, "--tools", str(weather_file))
+        assert report["finish_reason"] == "tool_call"
+        call = report["messages"][-1]
+        assert (call["channel"], call["recipient"]) == (
+            "commentary",
+            "functions.get_current_weather",
+        )
+        assert json.loads(call["content"]) == {"location": "Oslo"}
+
+    def test_the_other_spellings_of_a_function_are_the_same(
+        self, tmp_path: Path, weather_file: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        limited = (*self.QUESTION, "--max-tokens", "1", "--tools")
+        expected = generate_json(capsys, *limited, str(weather_file))["prompt_tokens"]
+        for declaration in (WEATHER_FUNCTION, {"type": "function", **WEATHER_FUNCTION}):
+            path = tmp_path / "other.json"
+            path.write_text(json.dumps([declaration]))
+            assert generate_json(capsys, *limited, str(path))["prompt_tokens"] == expected
+
+    @pytest.mark.parametrize(
+        ("text", "sentence"),
+        [
+            ("", "is not JSON"),
+            ("{}", "must hold a JSON list of one or more functions"),
+            ("[]", "must hold a JSON list of one or more functions"),
+            ("[1]", r'Function 1 of .* must be a JSON object with "type": "function"'),
+            ('[{"type": "file_search"}]', 'must be a JSON object with "type": "function"'),
+            ('[{"function": 1}]', '"function" must be a JSON object'),
+            ('[{"name": "f"}, {}]', 'Function 2 of .* needs a "name"'),
+            ('[{"name": "f", "description": 1}]', '"description" must be a string'),
+            ('[{"name": "f", "parameters": []}]', '"parameters" must be a JSON schema'),
+            ('[{"name": "f"}, {"name": "f"}]', "declares the function 'f' more than once"),
+            ('[{"name": "f", "parameters": {"type": "array"}}]', "schema of type 'object'"),
+        ],
+    )
+    def test_a_file_that_declares_none_is_told_in_a_sentence(
+        self, text: str, sentence: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        path = tmp_path / "tools.json"
+        path.write_text(text)
+        assert main(["generate", *SUM, "--tools", str(path)]) == 1
+        captured = capsys.readouterr()
+        assert captured.out == ""
+        assert re.fullmatch(rf"gptoss: .*{sentence}.*\.\n", captured.err)
+
+
+class TestJson:
+    def test_says_everything(self, capsys: pytest.CaptureFixture[str]) -> None:
+        report = generate_json(capsys, *SUM, "--seed", "5", "--temperature", "0")
+        model = gptoss.Model()
+        assert report["model"] == {
+            "path": str(model.path),
+            "is_demo": True,
+            "backend": model.backend,
+            "threads": model.threads,
+        }
+        assert report["sampling"] == {
+            "seed": 5,
+            "temperature": 0.0,
+            "top_p": 1.0,
+            "top_k": 0,
+            "min_p": 0.0,
+        }
+        assert report["finish_reason"] == "stop"
+        assert report["text"] == model.tokenizer.decode(report["tokens"])
+        assert report["tokens"][-1] == model.tokenizer.encode_special_token("<|return|>")
+        assert [message["channel"] for message in report["messages"]] == ["analysis", "final"]
+        assert {message["role"] for message in report["messages"]} == {"assistant"}
+        timing = report["timing"]
+        assert timing["prefill_tokens"] == len(report["prompt_tokens"])
+        assert timing["decode_tokens"] == len(report["tokens"])
+        for phase in ("prefill", "decode"):
+            rate = timing[f"{phase}_tokens"] / timing[f"{phase}_seconds"]
+            assert timing[f"{phase}_tokens_per_second"] == pytest.approx(rate)
+        assert timing["load_seconds"] > 0
+
+    def test_is_the_only_output(self) -> None:
+        result = generate(*SUM, *DATED, "--json")
+        assert result.stderr == DEMO_NOTICE
+        assert result.stdout.count("\n") == 1
+
+    def test_raw_text_has_no_messages(self, capsys: pytest.CaptureFixture[str]) -> None:
+        assert main(["generate", "--json", "--raw", "-p", "I am", "--max-tokens", "3"]) == 0
+        report = json.loads(capsys.readouterr().out)
+        tokenizer = gptoss.Model().tokenizer
+        assert report["prompt_tokens"] == tokenizer.encode("I am")
+        assert report["messages"] == []
+        assert report["text"] == tokenizer.decode(report["tokens"])
+
+
+class TestSampling:
+    WILD = (*SUM, "--temperature", "2", "--max-tokens", "30")
+
+    def test_a_seed_repeats_an_answer(self, capsys: pytest.CaptureFixture[str]) -> None:
+        answers = [
+            generate_json(capsys, *self.WILD, "--seed", seed)["tokens"] for seed in ("1", "1", "2")
+        ]
+        assert answers[0] == answers[1] != answers[2]
+
+    def test_without_a_seed_every_answer_has_its_own_which_is_told(
+        self, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        reports = [generate_json(capsys, *self.WILD) for _ in range(2)]
+        seeds = [report["sampling"]["seed"] for report in reports]
+        assert seeds[0] != seeds[1]
+        again = generate_json(capsys, *self.WILD, "--seed", str(seeds[0]))
+        assert again["tokens"] == reports[0]["tokens"]
+        assert main(["generate", *self.WILD, "--seed", "7"]) == 0
+        assert "; seed 7]" in capsys.readouterr().err
+
+    @pytest.mark.parametrize("option", [("--top-k", "1"), ("--top-p", "1e-9"), ("--min-p", "1")])
+    def test_a_narrow_filter_leaves_the_likeliest_token(
+        self, option: tuple[str, str], capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        greedy = generate_json(capsys, *SUM)["tokens"][:30]
+        assert generate_json(capsys, *self.WILD, *option)["tokens"] == greedy
+
+
+class TestLimits:
+    def test_max_tokens_counts_every_token(self, capsys: pytest.CaptureFixture[str]) -> None:
+        report = generate_json(capsys, *SUM, "--max-tokens", "5")
+        assert len(report["tokens"]) == 5
+        assert report["finish_reason"] == "length"
+
+    def test_an_answer_that_did_not_begin_is_told(self) -> None:
+        result = generate(*SUM, *DATED, "--max-tokens", "5")
+        assert (result.returncode, result.stdout) == (0, "")
+        assert "still thinking after 5 tokens: for an answer raise --max-tokens" in result.stderr
+
+    def test_a_full_context_ends_the_answer(self, capsys: pytest.CaptureFixture[str]) -> None:
+        prompt = generate_json(capsys, *SUM, "--max-tokens", "1")["prompt_tokens"]
+        report = generate_json(capsys, *SUM, "--context-length", str(len(prompt) + 4))
+        assert report["finish_reason"] == "context_length"
+        assert len(report["tokens"]) == 4
+
+    def test_a_prompt_above_the_context_length_is_told_with_both(
+        self, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        prompt = generate_json(capsys, *SUM, "--max-tokens", "1")["prompt_tokens"]
+        for length in (len(prompt), 10):
+            assert main(["generate", *SUM, *DATED, "--context-length", str(length)]) == 1
+            error = capsys.readouterr().err.removeprefix(DEMO_NOTICE)
+            assert error.startswith("gptoss: ")
+            assert str(length) in error
+            assert str(len(prompt)) in error
+
+    def test_the_number_of_threads_is_the_engine_s(
+        self, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        assert generate_json(capsys, *SUM, "--threads", "1")["model"]["threads"] == 1
+
+
+class TestRaw:
+    def test_continues_the_text(self, capsys: pytest.CaptureFixture[str]) -> None:
+        assert main(["generate", "--raw", "-p", "I am a tiny", "--max-tokens", "8"]) == 0
+        captured = capsys.readouterr()
+        context = gptoss.Context(model := gptoss.Model())
+        context.append("I am a tiny")
+        tokens = context.sample(max_output_tokens=8, temperature=0.0)
+        assert captured.out == model.tokenizer.decode(tokens)
+
+    def test_may_hold_special_tokens(self, capsys: pytest.CaptureFixture[str]) -> None:
+        """The spelling of a special token in the prompt is text: nobody injects one."""
+        arguments = ["generate", "--raw", "--json", "-p", "<|start|>", "--max-tokens", "1"]
+        assert main(arguments) == 0
+        tokenizer = gptoss.Model().tokenizer
+        tokens = json.loads(capsys.readouterr().out)["prompt_tokens"]
+        assert tokenizer.encode_special_token("<|start|>") not in tokens
+
+
+class TestModelErrors:
+    def test_a_file_that_is_not_there(
+        self, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        assert main(["generate", str(tmp_path / "none.bin"), *SUM]) == 1
+        error = capsys.readouterr().err
+        assert error.startswith("gptoss: ")
+        assert "none.bin" in error
+        assert error.count("\n") == 1
+
+    @pytest.mark.parametrize("content", [b"", b"GPT-OSS v1.0", b"\0" * 100_000])
+    def test_a_file_that_is_no_model(
+        self, content: bytes, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        path = tmp_path / "bad.bin"
+        path.write_bytes(content)
+        assert main(["generate", str(path), *SUM]) == 1
+        error = capsys.readouterr().err
+        assert error.startswith("gptoss: ")
+        assert error.count("\n") == 1
+
+
+def run_on_a_terminal(*arguments: str, **variables: str) -> tuple[int, str]:
+    """Exit code and everything that the command writes to a terminal of its own."""
+    environment = {name: value for name, value in os.environ.items() if name != "NO_COLOR"}
+    environment |= {"TERM": "xterm-256color", **variables}
+    leader, follower = pty.openpty()
+    with subprocess.Popen(
+        [*COMMAND, *arguments], stdin=follower, stdout=follower, stderr=follower, env=environment
+    ) as process:
+        os.close(follower)
+        written = b""
+        try:
+            while data := os.read(leader, 4096):
+                written += data
+        except OSError:  # Linux ends a terminal that nobody holds any more with EIO
+            pass
+        os.close(leader)
+        return process.wait(timeout=60), written.decode().replace("\r\n", "\n")
+
+
+class TestTerminal:
+    def test_the_analysis_is_dimmed_and_the_answer_plain(self) -> None:
+        code, text = run_on_a_terminal(*SUM, *DATED)
+        assert code == 0
+        body = text.removeprefix(DEMO_NOTICE).replace("\x1b[0m\x1b[2m", "")
+        match = re.fullmatch(r"\x1b\[2m(.+?)\x1b\[0m\n\n(.+?)\n\x1b\[2m(.+?)\x1b\[0m\n", body)
+        assert match is not None, body
+        analysis, answer, summary = match.groups()
+        assert "7+8=15" in analysis
+        assert answer == "47 + 38 = 85."
+        assert SUMMARY.fullmatch(summary)
+
+    def test_no_color_is_respected(self) -> None:
+        code, text = run_on_a_terminal(*SUM, *DATED, NO_COLOR="1")
+        assert code == 0
+        assert "\x1b" not in text
+        assert "\nanalysis: " in text
+        assert "\n\n47 + 38 = 85.\n[prefill " in text
+
+    def test_no_prompt_is_a_usage_error_instead_of_a_wait(self) -> None:
+        code, text = run_on_a_terminal()
+        assert code == 2
+        assert "give the prompt with -p TEXT, or pipe it in" in text
+
+
+@pytest.fixture(scope="module")
+def endless_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The demo model without the ability to stop: the logits of the stop tokens are always zero."""
+    demo = gptoss.Model()
+    content = bytearray(demo.path.read_bytes())
+    unembedding = next(t for t in demo.tensors if t.name == "unembedding.weight")
+    row_size = 2 * demo.config.embedding_dim
+    for name in ("<|return|>", "<|call|>", "<|endoftext|>"):
+        start = unembedding.offset + row_size * demo.tokenizer.encode_special_token(name)
+        content[start : start + row_size] = bytes(row_size)
+    path = tmp_path_factory.mktemp("endless") / "model.bin"
+    path.write_bytes(content)
+    return path
+
+
+class TestStopping:
+    def start(self, model: Path) -> subprocess.Popen[bytes]:
+        """Starts an answer without end and waits for its first byte."""
+        process = subprocess.Popen(
+            [*COMMAND, str(model), "--raw", "-p", "I am", "--temperature", "0"],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
+        assert process.stdout is not None
+        assert os.read(process.stdout.fileno(), 1)
+        return process
+
+    def test_ctrl_c_ends_cleanly_with_exit_code_130(self, endless_model: Path) -> None:
+        process = self.start(endless_model)
+        process.send_signal(signal.SIGINT)
+        _, error = process.communicate(timeout=60)
+        assert process.returncode == 130
+        assert b"Traceback" not in error
+        assert b"ended: interrupted" in error
+
+    def test_a_reader_that_goes_away_ends_it(self, endless_model: Path) -> None:
+        process = self.start(endless_model)
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.close()
+        error = process.stderr.read()
+        process.stderr.close()
+        assert process.wait(timeout=60) == 141
+        assert error == b""
+
+    def interrupt_after(self, count: int, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Makes Ctrl-C arrive after some tokens."""
+        stream = gptoss.Context.stream
+
+        def interrupted(*arguments: Any, **options: Any) -> Iterator[int]:
+            yield from itertools.islice(stream(*arguments, **options), count)
+            raise KeyboardInterrupt
+
+        monkeypatch.setattr(gptoss.Context, "stream", interrupted)
+
+    def test_ctrl_c_ends_the_line_of_what_was_written(
+        self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        tokens = generate_json(capsys, *SUM)["tokens"]
+        self.interrupt_after(len(tokens) - 2, monkeypatch)
+        assert main(["generate", *SUM, *DATED]) == 130
+        captured = capsys.readouterr()
+        assert captured.out == "47 + 38 = 85\n"
+        assert "ended: interrupted; greedy]" in captured.err
+
+    def test_ctrl_c_leaves_what_was_written_as_json(
+        self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        tokens = generate_json(capsys, *SUM)["tokens"]
+        self.interrupt_after(10, monkeypatch)
+        assert main(["generate", "--json", *SUM, *DATED]) == 130
+        report = json.loads(capsys.readouterr().out)
+        assert report["finish_reason"] == "interrupted"
+        assert report["tokens"] == tokens[:10]
+
+    def test_ctrl_c_in_prefill_ends_without_a_rate(
+        self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        def interrupted(context: gptoss.Context, progress: object = None) -> None:
+            raise KeyboardInterrupt
+
+        monkeypatch.setattr(gptoss.Context, "process", interrupted)
+        assert main(["generate", *SUM, *DATED]) == 130
+        captured = capsys.readouterr()
+        assert captured.out == ""
+        assert re.search(r"\[prefill \d+ tokens, decode 0 tokens; ended: int", captured.err)
+
+
+class TestPrefillProgress:
+    def test_a_long_prefill_shows_how_far_it_is(
+        self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        monkeypatch.setattr("gptoss.cli.generate.PREFILL_PROGRESS_DELAY", 0.0)
+        monkeypatch.setattr("gptoss.cli.terminal.is_terminal", lambda stream: True)
+        arguments = ["generate", "--raw", "-p", "one two " * 600, "--max-tokens", "1"]
+        assert main(arguments) == 0
+        error = capsys.readouterr().err
+        assert re.search(r"\r\x1b\[Kprefill: \d+ of \d+ tokens, [\d.]+ tokens/s, \d+ s left", error)
+        assert error.rpartition("\r\x1b[K")[2].startswith("\x1b[2m[prefill ")
