@@ -48,7 +48,9 @@ KvHead CpuKvStorage::head(size_t block, size_t kv_head) {
 void CpuKvStorage::reserve(size_t num_tokens) {
     for (size_t index = 0; index < blocks_.size(); index++) {
         Block& block = blocks_[index];
-        const size_t wanted = is_sliding_block(index) ? ring_slots_ : round_up(num_tokens);
+        // A ring too grows with the tokens, until it is whole: before that no position has wrapped around.
+        const size_t wanted =
+            is_sliding_block(index) ? std::min(ring_slots_, round_up(num_tokens)) : round_up(num_tokens);
         if (wanted <= block.capacity) {
             continue;
         }
@@ -132,8 +134,8 @@ size_t CpuKvStorage::bytes_for(const ModelConfig& config,
     const size_t bytes_per_slot = size_t{config.num_kv_heads} * 2 * kHeadDim * sizeof(uint16_t);
     const size_t num_sliding = (size_t{config.num_blocks} + 1) / 2;
     const size_t num_full = config.num_blocks - num_sliding;
-    return bytes_per_slot *
-           (num_sliding * ring_slots_for(config, max_tokens, max_batch_tokens) + num_full * round_up(num_tokens));
+    const size_t ring_slots = std::min(ring_slots_for(config, max_tokens, max_batch_tokens), round_up(num_tokens));
+    return bytes_per_slot * (num_sliding * ring_slots + num_full * round_up(num_tokens));
 }
 
 } // namespace gptoss::cpu
