@@ -7,6 +7,7 @@ import json
 import os
 import pty
 import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -161,6 +162,42 @@ class TestPromptFromStdin:
         )
         tokens = json.loads(result.stdout)["prompt_tokens"]
         assert gptoss.Model().tokenizer.decode(tokens) == "a\ufffdb"
+
+
+class TestOutput:
+    def test_a_locale_without_utf8_gets_what_it_can_show(self) -> None:
+        code = "from gptoss.cli.main import main; print(main(['inspect', '\u00e9\u65e5']))"
+        result = subprocess.run(
+            [sys.executable, "-c", code],
+            env={**os.environ, "PYTHONIOENCODING": "ascii"},
+            capture_output=True,
+            timeout=60,
+            check=True,
+        )
+        assert result.stdout == b"1\n"
+        assert b"'??'" in result.stderr
+
+    def test_a_closed_stdout_is_no_error(self) -> None:
+        command = " ".join([shlex.quote(word) for word in (*COMMAND, *SUM, *DATED)])
+        result = subprocess.run(
+            f"{command} >&-", shell=True, capture_output=True, text=True, timeout=60, check=False
+        )
+        assert result.returncode == 0
+        assert "ended: stop" in result.stderr
+
+    @pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
+    def test_a_full_disk_is_told(self) -> None:
+        with Path("/dev/full").open("w") as full:
+            result = subprocess.run(
+                [*COMMAND, *SUM, *DATED],
+                stdout=full,
+                stderr=subprocess.PIPE,
+                text=True,
+                timeout=60,
+                check=False,
+            )
+        assert result.returncode == 1
+        assert result.stderr == f"{DEMO_NOTICE}gptoss: No space left on device.\n"
 
 
 class TestFunctions:

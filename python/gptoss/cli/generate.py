@@ -168,7 +168,7 @@ def _read_prompt(arguments: argparse.Namespace) -> str:
         ):  # the newline that every text file ends with is no part of the question
             text = text.rstrip("\r\n")
     if not text:
-        arguments.usage_error("the prompt is empty")
+        arguments.usage_error("the prompt is empty: give one with -p TEXT, or pipe one in")
     return text
 
 

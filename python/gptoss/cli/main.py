@@ -48,8 +48,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     SystemExit: raised by argparse for --help, --version (code 0) and wrong usage (code 2).
     """
-    _write_any_text(sys.stdout)
-    _write_any_text(sys.stderr)
+    _prepare_output()
     parser = build_parser()
     arguments = parser.parse_args(argv)
     try:
@@ -119,7 +118,12 @@ def _sentence(error: Exception) -> str | None:
     return " ".join(text.split())
 
 
-def _write_any_text(stream: object) -> None:
-    """Lets a terminal or locale that is not UTF-8 show what it can instead of failing."""
-    if isinstance(stream, io.TextIOWrapper):
-        stream.reconfigure(errors="replace")
+def _prepare_output() -> None:
+    """Makes stdout and stderr take any text, in a locale without UTF-8 and when they are closed."""
+    if sys.stdout is None:
+        sys.stdout = io.TextIOWrapper(io.FileIO(os.devnull, "w"))
+    if sys.stderr is None:
+        sys.stderr = io.TextIOWrapper(io.FileIO(os.devnull, "w"))
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
