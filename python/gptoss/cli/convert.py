@@ -129,9 +129,11 @@ def _identity(path: Path) -> tuple[int, int] | None:
 
 
 def _summary(report: ConversionReport) -> str:
+    from gptoss.convert.byte_counts import format_bytes
+
     lines = [
-        f"{report.destination}: {report.num_bytes / 1e9:.2f} GB in {report.seconds:.1f} s "
-        f"({report.num_bytes / 1e6 / report.seconds:.0f} MB/s)",
+        f"{report.destination}: {format_bytes(report.num_bytes)} in {report.seconds:.1f} s "
+        f"({format_bytes(report.num_bytes / report.seconds)}/s)",
         f"  from {report.source} ({report.layout})",
         f"  vocabulary: {report.vocabulary}",
     ]

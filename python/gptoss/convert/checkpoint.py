@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from gptoss.convert.problems import conversion_error
 from gptoss.convert.safetensors_file import SafetensorsFile, StoredTensor
 from gptoss.errors import ConversionError
 
@@ -52,7 +53,7 @@ def open_checkpoint(source: Path) -> Checkpoint:
                 problems.append(str(error))
         tensors = _all_tensors(files, problems)
         if problems:
-            raise ConversionError("\n".join(problems))
+            raise conversion_error(source, problems)
         return Checkpoint(directory, _layout(directory, tensors), config, tensors, files)
     except BaseException:
         for file in files:

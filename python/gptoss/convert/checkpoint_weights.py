@@ -78,6 +78,28 @@ class ModelWeights:
     blocks: list[BlockWeights]
     final_norm: TensorRows
     unembedding: TensorRows
+    tensors: tuple[StoredTensor, ...]  # each stored tensor that the others refer to, once
+
+    @property
+    def _expert_matrices(self) -> list[ExpertMatrix]:
+        return [matrix for block in self.blocks for matrix in (block.mlp1, block.mlp2)]
+
+    @property
+    def mxfp4_scales(self) -> list[StoredTensor]:
+        """The scales of all experts that are stored in MXFP4."""
+        return [m.scales for m in self._expert_matrices if isinstance(m, Mxfp4Experts)]
+
+    @property
+    def float_experts(self) -> list[StoredTensor]:
+        """All expert weights that are stored unquantised."""
+        return [m.weight for m in self._expert_matrices if isinstance(m, FloatExperts)]
+
+    @property
+    def wider_than_bfloat16(self) -> list[StoredTensor]:
+        """The tensors that are rounded to bf16; expert weights are quantised instead."""
+        experts = {tensor.name for tensor in self.float_experts}
+        wider = [tensor for tensor in self.tensors if tensor.dtype in ("F16", "F32")]
+        return [tensor for tensor in wider if tensor.name not in experts]
 
 
 def find_weights(
@@ -96,7 +118,7 @@ def find_weights(
     finder = _Finder(checkpoint, problems)
     names = _HuggingFaceNames if checkpoint.layout == HUGGING_FACE_LAYOUT else _OpenAINames
     weights = names(finder, config, num_tokens).weights()
-    extra = sorted(set(checkpoint.tensors) - finder.used)
+    extra = sorted(set(checkpoint.tensors) - set(finder.found))
     if extra:
         shown = ", ".join(extra[:5]) + (", ..." if len(extra) > 5 else "")
         warnings.append(
@@ -112,7 +134,7 @@ class _Finder:
     def __init__(self, checkpoint: Checkpoint, problems: list[str]) -> None:
         self.checkpoint = checkpoint
         self.problems = problems
-        self.used: set[str] = set()
+        self.found: dict[str, StoredTensor] = {}
 
     def has(self, name: str) -> bool:
         return name in self.checkpoint.tensors
@@ -122,26 +144,24 @@ class _Finder:
     ) -> StoredTensor:
         """Return a tensor of this shape and one of these types.
 
-        After a complaint it is a stand-in, so that the search for further problems goes on.
+        For a missing one it is a stand-in, so that the search for further problems goes on.
         """
-        self.used.add(name)
         tensor = self.checkpoint.tensors.get(name)
         if tensor is None:
             self.problems.append(f"The tensor {name} is missing.")
-        else:
-            file_name = tensor.file.path.name
-            if tensor.shape != shape:
-                self.problems.append(
-                    f"The tensor {name} in {file_name} has the shape {list(tensor.shape)}, but "
-                    f"config.json makes it {list(shape)}."
-                )
-            if tensor.dtype not in dtypes:
-                self.problems.append(
-                    f"The tensor {name} in {file_name} has the type {tensor.dtype}, expected "
-                    f"{' or '.join(dtypes)}."
-                )
-            return tensor
-        return StoredTensor(name, dtypes[0], shape, self.checkpoint.files[0], 0, 0)
+            return StoredTensor(name, dtypes[0], shape, self.checkpoint.files[0], 0, 0)
+        self.found[name] = tensor
+        if tensor.shape != shape:
+            self.problems.append(
+                f"The tensor {name} in {tensor.file.path.name} has the shape {list(tensor.shape)}, "
+                f"but config.json makes it {list(shape)}."
+            )
+        if tensor.dtype not in dtypes:
+            self.problems.append(
+                f"The tensor {name} in {tensor.file.path.name} has the type {tensor.dtype}, "
+                f"expected {' or '.join(dtypes)}."
+            )
+        return tensor
 
     def rows(self, name: str, num_rows: int, row_length: int = 0) -> TensorRows:
         """Return a whole matrix or, without a row length, a whole vector."""
@@ -187,6 +207,8 @@ class _OpenAINames(_Names):
             blocks=[self._block(f"block.{n}") for n in range(self.config.num_blocks)],
             final_norm=self.finder.rows("norm.scale", self.config.embedding_dim),
             unembedding=self.token_rows("unembedding.weight"),
+            # Last: the lookups above fill it.
+            tensors=tuple(self.finder.found.values()),
         )
 
     def _block(self, name: str) -> BlockWeights:
@@ -219,6 +241,8 @@ class _HuggingFaceNames(_Names):
             blocks=[self._block(f"model.layers.{n}") for n in range(self.config.num_blocks)],
             final_norm=self.finder.rows("model.norm.weight", self.config.embedding_dim),
             unembedding=self.token_rows("lm_head.weight"),
+            # Last: the lookups above fill it.
+            tensors=tuple(self.finder.found.values()),
         )
 
     def _block(self, name: str) -> BlockWeights:

@@ -4,25 +4,21 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+
 from gptoss.convert.checkpoint import Checkpoint, open_checkpoint
 from gptoss.convert.checkpoint_config import parse_config
-from gptoss.convert.checkpoint_weights import (
-    FloatExperts,
-    ModelWeights,
-    Mxfp4Experts,
-    find_weights,
-)
+from gptoss.convert.checkpoint_weights import ModelWeights, find_weights
 from gptoss.convert.file_header import file_header
 from gptoss.convert.file_items import PIECE_BYTES, Workspace
 from gptoss.convert.file_layout import PlacedItem, lay_out_file
 from gptoss.convert.mxfp4 import MAX_SCALE
 from gptoss.convert.output_file import OutputFile, check_destination
-from gptoss.convert.safetensors_file import StoredTensor
+from gptoss.convert.problems import conversion_error
 from gptoss.convert.tokenizer_source import Vocabulary, load_vocabulary
 from gptoss.errors import ConversionError
 
@@ -78,7 +74,7 @@ def convert(
         tokenizer = _load_vocabulary(vocabulary, checkpoint, problems, warnings)
         config = parse_config(checkpoint.config, checkpoint.layout, problems, warnings)
         if config is None or tokenizer is None:
-            raise _all_problems(source, problems)
+            raise conversion_error(source, problems)
         if tokenizer.num_tokens > config.vocabulary_rows:
             problems.append(
                 f"The vocabulary ({tokenizer.source}) has {len(tokenizer.text_tokens)} text tokens "
@@ -87,12 +83,12 @@ def convert(
             )
         weights = find_weights(checkpoint, config, tokenizer.num_tokens, problems, warnings)
         if problems:
-            raise _all_problems(source, problems)
+            raise conversion_error(source, problems)
         items = lay_out_file(file_header(config, tokenizer), config, weights)
         problems += check_destination(destination, items[-1].end, force)
         problems += _oversized_scales(weights, report_progress)
         if problems:
-            raise _all_problems(source, problems)
+            raise conversion_error(source, problems)
         workspace = Workspace()
         _write(items, destination, force, workspace, report_progress)
     finally:
@@ -105,13 +101,9 @@ def convert(
         destination=destination,
         num_bytes=items[-1].end,
         seconds=time.monotonic() - begin,
-        num_quantized_tensors=sum(
-            isinstance(matrix, FloatExperts)
-            for block in weights.blocks
-            for matrix in (block.mlp1, block.mlp2)
-        ),
+        num_quantized_tensors=len(weights.float_experts),
         quantization_error=workspace.relative_error,
-        num_rounded_tensors=_num_rounded_tensors(weights, checkpoint),
+        num_rounded_tensors=len(weights.wider_than_bfloat16),
         warnings=tuple(warnings),
     )
 
@@ -130,27 +122,14 @@ def _load_vocabulary(
         return None
 
 
-def _all_problems(source: Path, problems: list[str]) -> ConversionError:
-    if len(problems) == 1:
-        return ConversionError(problems[0])
-    lines = [f"{source} cannot be converted, for {len(problems)} reasons:"]
-    return ConversionError("\n- ".join(lines + problems))
-
-
-def _mxfp4_scales(weights: ModelWeights) -> Iterator[StoredTensor]:
-    for block in weights.blocks:
-        for matrix in (block.mlp1, block.mlp2):
-            if isinstance(matrix, Mxfp4Experts):
-                yield matrix.scales
-
-
 def _oversized_scales(weights: ModelWeights, progress: Progress) -> list[str]:
     """Read all scale bytes and return a sentence for each tensor that has one above 241."""
     problems = []
     buffer = np.empty(PIECE_BYTES, np.uint8)
-    total = sum(tensor.num_bytes for tensor in _mxfp4_scales(weights))
+    scales = weights.mxfp4_scales
+    total = sum(tensor.num_bytes for tensor in scales)
     done = 0
-    for tensor in _mxfp4_scales(weights):
+    for tensor in scales:
         count, largest = 0, 0
         for first in range(0, tensor.num_bytes, PIECE_BYTES):
             piece = buffer[: min(PIECE_BYTES, tensor.num_bytes - first)]
@@ -185,16 +164,3 @@ def _write(
                 progress("writing", output.num_bytes, total)
             assert output.num_bytes == placed.end, placed
         output.commit()
-
-
-def _num_rounded_tensors(weights: ModelWeights, checkpoint: Checkpoint) -> int:
-    experts = {
-        matrix.weight.name
-        for block in weights.blocks
-        for matrix in (block.mlp1, block.mlp2)
-        if isinstance(matrix, FloatExperts)
-    }
-    return sum(
-        tensor.dtype in ("F16", "F32") and name not in experts
-        for name, tensor in checkpoint.tensors.items()
-    )

@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import numpy as np
+from numpy.typing import NDArray
+
 from gptoss.convert.bfloat16 import (
     all_finite,
     bfloat16_from_float32,
@@ -18,7 +20,6 @@ from gptoss.convert.checkpoint_weights import ExpertMatrix, Mxfp4Experts, Tensor
 from gptoss.convert.mxfp4 import BLOCK_LENGTH, SCALE_OFFSET, quantize_rows
 from gptoss.convert.safetensors_file import StoredTensor
 from gptoss.errors import ConversionError
-from numpy.typing import NDArray
 
 # Bytes that are read, transformed and written at a time.
 PIECE_BYTES = 8 * 2**20

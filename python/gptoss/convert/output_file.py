@@ -16,10 +16,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from gptoss.errors import ConversionError
 from numpy.typing import NDArray
 
-GIGABYTE = 1e9
+from gptoss.convert.byte_counts import format_bytes
+from gptoss.errors import ConversionError
 
 
 def check_destination(destination: Path, num_bytes: int, force: bool) -> list[str]:
@@ -37,8 +37,8 @@ def check_destination(destination: Path, num_bytes: int, force: bool) -> list[st
     free = shutil.disk_usage(folder).free
     if free < num_bytes:
         problems.append(
-            f"{destination} takes {num_bytes / GIGABYTE:.2f} GB, but only {free / GIGABYTE:.2f} GB "
-            f"are free in {folder}."
+            f"{destination} takes {format_bytes(num_bytes)}, but only {format_bytes(free)} are "
+            f"free in {folder}."
         )
     return problems
 
@@ -133,7 +133,7 @@ class OutputFile:
             else:
                 reason = str(error.strerror)
             raise ConversionError(
-                f"Writing {self.destination} failed after {self.num_bytes / GIGABYTE:.2f} GB: "
+                f"Writing {self.destination} failed after {format_bytes(self.num_bytes)}: "
                 f"{reason}. The unfinished file was removed."
             ) from error
 

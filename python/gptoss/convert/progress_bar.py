@@ -65,7 +65,7 @@ class ProgressBar:
             prefix=self._phase,
             unit="B",
             unit_scale=True,
-            bar_format="{desc}: {percentage:3.0f}% {n_fmt}/{total_fmt}, {rate_fmt}, "
+            bar_format="{desc}: {percentage:.0f}% {n_fmt}/{total_fmt}, {rate_fmt}, "
             "{remaining} left",
         )
         print(meter, file=self._stream, flush=True)

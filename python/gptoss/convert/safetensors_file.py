@@ -14,8 +14,9 @@ from io import FileIO
 from pathlib import Path
 from typing import Any, TypeGuard
 
-from gptoss.errors import ConversionError
 from numpy.typing import NDArray
+
+from gptoss.errors import ConversionError
 
 # gpt-oss-120b has 687 tensors, whose header takes less than 100 KB. A longer header than this is
 # damage or an attack, and would cost memory to parse.

@@ -260,7 +260,9 @@ def _check_merges(merges: Any, vocab: dict[str, int]) -> None:
             or not all(isinstance(x, str) for x in pair)
         ):
             raise ValueError(f"its merge {str(merge)[:60]!r} is no pair of tokens")
-        token_id = vocab.get(pair[0] + pair[1], -1)
+        token_id = vocab.get(pair[0] + pair[1])
+        if token_id is None:
+            raise ValueError(f"its merge {pair} makes no token of its vocabulary")
         if token_id < previous:
             raise ValueError(
                 f"its merge {pair} makes the token {token_id}, after one that makes {previous}: "
