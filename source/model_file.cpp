@@ -1,5 +1,6 @@
 #include "model_file.h"
 
+#include <algorithm>
 #include <array>
 #include <cmath>
 #include <cstdio>
@@ -163,7 +164,8 @@ void read_magic(Reader& reader) {
     }
     const uint32_t zero = reader.value<uint32_t>("magic");
     if (std::memcmp(magic, kMagic, sizeof(kMagic)) != 0 || zero != 0) {
-        const bool printable = magic[9] >= ' ' && magic[9] <= '~' && magic[11] >= ' ' && magic[11] <= '~';
+        const bool printable =
+            std::all_of(magic + 8, magic + sizeof(magic), [](char c) { return c >= ' ' && c <= '~'; });
         reader.reject(8, "expected format version 'v1.0', found '",
                       printable ? std::string(magic + 8, 4) : std::string("unprintable bytes"),
                       "': convert the checkpoint again with this version of gptoss");

@@ -119,9 +119,10 @@ class Context:
                 ) from None
         if isinstance(tokens, str):
             return self._model.tokenizer.encode(tokens)
-        if isinstance(tokens, SupportsIndex):
-            return [self._token_id(tokens)]
-        return [self._token_id(token) for token in tokens]
+        # In this order, because numpy's arrays have __index__ too.
+        if isinstance(tokens, Iterable):
+            return [self._token_id(token) for token in tokens]
+        return [self._token_id(tokens)]
 
     def _token_id(self, token: SupportsIndex) -> int:
         number = operator.index(token)

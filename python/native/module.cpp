@@ -6,6 +6,7 @@
 #include <pybind11/stl.h>
 
 #include <chrono>
+#include <cstring>
 #include <exception>
 #include <memory>
 #include <optional>
@@ -24,7 +25,13 @@ void check(gptoss_status status) {
         return;
     }
     const auto raise = [](const py::object& exception) {
-        PyErr_SetString(exception.ptr(), gptoss_last_error());
+        // A message may name a path, which need not be UTF-8: as os.fsdecode has it, with surrogates.
+        const char* const text = gptoss_last_error();
+        const py::object message = py::reinterpret_steal<py::object>(
+            PyUnicode_DecodeUTF8(text, static_cast<Py_ssize_t>(strlen(text)), "surrogateescape"));
+        if (message) {
+            PyErr_SetObject(exception.ptr(), message.ptr());
+        }
         throw py::error_already_set();
     };
     const auto builtin = [](PyObject* exception) { return py::reinterpret_borrow<py::object>(exception); };
@@ -214,12 +221,11 @@ public:
         return result;
     }
 
-    // A bytes-like pattern would be wrong: the file is untrusted, so what is not UTF-8 is replaced and then rejected
-    // by the regex compiler, not here.
+    // The file is untrusted: what is not UTF-8 is replaced here, and rejected by the regex compiler if need be.
     py::object tokenizer_regex() const {
         const char* regex;
         check(gptoss_tokenizer_get_regex(tokenizer_.get(), &regex));
-        PyObject* const text = PyUnicode_DecodeUTF8(regex, static_cast<Py_ssize_t>(strlen(regex)), "replace");
+        PyObject* const text = PyUnicode_DecodeUTF8(regex, static_cast<Py_ssize_t>(std::strlen(regex)), "replace");
         if (text == nullptr) {
             throw py::error_already_set();
         }
@@ -378,7 +384,7 @@ public:
         options.user_data = &interrupts;
 
         // No more than fits, whatever was asked for: a caller's "unlimited" is not a size to allocate.
-        const size_t room = max_tokens_limit() - num_tokens();
+        const size_t room = this->max_tokens() - this->num_tokens();
         std::vector<uint32_t> tokens(std::min(max_tokens, room + 1));
         std::vector<float> log_probabilities(tokens.size());
         size_t num_tokens = 0;
@@ -396,8 +402,6 @@ public:
 private:
     Context(std::shared_ptr<const Model> model, ContextHandle context)
         : model_(std::move(model)), context_(std::move(context)) {}
-
-    size_t max_tokens_limit() const { return max_tokens(); }
 
     std::shared_ptr<const Model> model_;
     ContextHandle context_;

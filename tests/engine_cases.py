@@ -1,0 +1,129 @@
+"""Random models for tests of the engine, and what the reference says about them.
+
+A model is made as a user makes one: a checkpoint in OpenAI's layout through the converter into a
+model.bin. Models and reference logits are cached for the whole run, because many tests share them.
+"""
+
+from __future__ import annotations
+
+import functools
+import tempfile
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import gptoss
+import numpy as np
+import reference
+from checkpoints import (
+    SHAPES,
+    TINY,
+    Checkpoint,
+    Shape,
+    openai_config,
+    random_checkpoint,
+    write_openai_checkpoint,
+    write_vocabulary,
+)
+from gptoss.convert import convert
+from numpy.typing import NDArray
+
+ENGINE_SHAPES: dict[str, Shape] = {
+    **SHAPES,
+    # Gates below the limit's negative are common here, so that a lower clamp would be visible.
+    "small_swiglu_limit": replace(TINY, swiglu_limit=1.0),
+}
+
+_directory = tempfile.TemporaryDirectory(prefix="gptoss-test-models-")
+
+
+def model_path(shape_name: str = "tiny", embedding_scale: float = 1.0) -> Path:
+    return _model_path(shape_name, embedding_scale)
+
+
+def model(shape_name: str = "tiny", embedding_scale: float = 1.0) -> gptoss.Model:
+    return _model(shape_name, embedding_scale)
+
+
+@functools.cache
+def _model_path(shape_name: str, embedding_scale: float) -> Path:
+    checkpoint = checkpoint_of(shape_name, embedding_scale)
+    name = f"{shape_name}-embedding-times-{embedding_scale}"
+    return convert_checkpoint(name, ENGINE_SHAPES[shape_name], checkpoint)
+
+
+@functools.cache
+def _model(shape_name: str, embedding_scale: float) -> gptoss.Model:
+    return gptoss.Model(_model_path(shape_name, embedding_scale), threads=2)
+
+
+@functools.cache
+def reference_output(
+    shape_name: str,
+    num_tokens: int = 300,
+    embedding_scale: float = 1.0,
+    cache_dtype: type | None = None,
+) -> reference.Output:
+    """After each of `random_tokens(num_tokens)`, in fp64."""
+    checkpoint = checkpoint_of(shape_name, embedding_scale)
+    shape = ENGINE_SHAPES[shape_name]
+    return reference_of(shape, checkpoint, random_tokens(num_tokens), cache_dtype)
+
+
+def reference_of(
+    shape: Shape,
+    checkpoint: Checkpoint,
+    tokens: Sequence[int],
+    cache_dtype: type | None = None,
+    first_position: int = 0,
+) -> reference.Output:
+    tensors = {name: tensor.data for name, tensor in checkpoint.items()}
+    return reference.forward(
+        tensors,
+        openai_config(shape),
+        tokens,
+        cache_dtype=cache_dtype,
+        first_position=first_position,
+    )
+
+
+@functools.cache
+def checkpoint_of(shape_name: str, embedding_scale: float = 1.0) -> Checkpoint:
+    return random_checkpoint(ENGINE_SHAPES[shape_name], seed=1, embedding_scale=embedding_scale)
+
+
+def convert_checkpoint(name: str, shape: Shape, checkpoint: Checkpoint) -> Path:
+    source = Path(_directory.name) / name
+    write_openai_checkpoint(source, shape, checkpoint)
+    destination = Path(_directory.name) / f"{name}.bin"
+    vocabulary = write_vocabulary(source, shape.num_text_tokens)
+    convert(source, destination, vocabulary=vocabulary)
+    return destination
+
+
+def random_tokens(num_tokens: int, seed: int = 5, vocabulary_size: int = 464) -> list[int]:
+    """Of a seed, a longer prompt begins with the shorter one."""
+    random = np.random.default_rng(seed)
+    return [int(token) for token in random.integers(0, vocabulary_size, num_tokens)]
+
+
+def processed_context(model: gptoss.Model, tokens: Sequence[int], **options: Any) -> gptoss.Context:
+    context = gptoss.Context(model, **options)
+    context.append(tokens)
+    context.process()
+    return context
+
+
+def log_softmax(logits: NDArray[Any]) -> NDArray[np.float64]:
+    wide = logits.astype(np.float64)
+    shifted = wide - wide.max(axis=-1, keepdims=True)
+    result: NDArray[np.float64] = shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
+    return result
+
+
+def kl_divergence(expected: NDArray[Any], actual: NDArray[Any]) -> NDArray[np.float64]:
+    """Of the next-token distributions, in nats, one per row."""
+    p, q = log_softmax(expected), log_softmax(actual)
+    divergence: NDArray[np.float64] = (np.exp(p) * (p - q)).sum(axis=-1)
+    return divergence
