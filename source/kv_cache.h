@@ -25,7 +25,8 @@ class KvStorage {
 public:
     virtual ~KvStorage() = default;
 
-    // Makes room for positions [0, num_tokens) in the full-attention blocks. Content is kept.
+    // Makes room for positions [0, num_tokens): all of them in the full-attention blocks, and the last ring_slots() of
+    // them in the rings. Content is kept.
     virtual void reserve(size_t num_tokens) = 0;
     // Slots of every ring: the last ring_slots() positions that were written are intact.
     virtual size_t ring_slots() const = 0;
