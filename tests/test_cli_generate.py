@@ -492,6 +492,19 @@ class TestStopping:
         assert process.wait(timeout=60) == 141
         assert error == b""
 
+    def test_ctrl_c_before_the_first_token_ends_cleanly(self) -> None:
+        process = subprocess.Popen(
+            [*COMMAND, "--raw", "-p", "one two " * 5000],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
+        assert process.stderr is not None
+        assert process.stderr.readline()  # the notice: the model is loaded, the prompt to come
+        process.send_signal(signal.SIGINT)
+        output, error = process.communicate(timeout=60)
+        assert (process.returncode, output) == (130, b"")
+        assert b"Traceback" not in error
+
     def interrupt_after(self, count: int, monkeypatch: pytest.MonkeyPatch) -> None:
         """Makes Ctrl-C arrive after some tokens."""
         stream = gptoss.Context.stream

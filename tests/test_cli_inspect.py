@@ -277,6 +277,19 @@ class TestVerify:
         assert calls == sorted(calls)
         assert calls[-1] == (size, size)
 
+    def test_progress_is_shown_on_a_terminal(
+        self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        monkeypatch.setattr("gptoss.cli.inspect.VERIFY_PROGRESS_DELAY", 0.0)
+        monkeypatch.setattr("gptoss.cli.terminal.is_terminal", lambda stream: True)
+        assert main(["inspect", "--verify"]) == 0
+        error = capsys.readouterr().err
+        assert re.match(
+            r"\r\x1b\[Kverifying: [\d.]+ \w+ of [\d.]+ MiB \(\d+ %\), [\d.]+ \w+/s, \d+ s left",
+            error,
+        )
+        assert error.endswith("\r\x1b[K")
+
     def test_of_many_problems_the_first_are_kept(self) -> None:
         result = Verification()
         for number in range(MAX_PROBLEMS + 7):

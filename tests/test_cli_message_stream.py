@@ -81,6 +81,17 @@ def test_a_header_that_never_ended_is_text() -> None:
     assert [message.content for message in collect(encode("Hello", "<|return|>"))] == ["Hello"]
 
 
+def test_a_header_inside_a_message_begins_another() -> None:
+    first = ("<|channel|>", "analysis", "<|message|>", "a")
+    tokens = encode(*first, "<|channel|>", "final", "<|message|>", "b")
+    assert [message.content for message in collect(tokens)] == ["a", "b"]
+
+
+def test_a_doubled_message_marker_is_one() -> None:
+    tokens = encode("<|channel|>", "final", "<|message|>", "a", "<|message|>", "b")
+    assert [message.content for message in collect(tokens)] == ["ab"]
+
+
 def test_a_call_has_its_recipient() -> None:
     header = ["<|channel|>", "commentary to=functions.f ", "<|constrain|>", "json", "<|message|>"]
     (call,) = collect(encode(*header, "{}", "<|call|>"))

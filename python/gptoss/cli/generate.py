@@ -163,9 +163,7 @@ def _read_prompt(arguments: argparse.Namespace) -> str:
         if sys.stdin is None or (text is None and sys.stdin.isatty()):
             arguments.usage_error("give the prompt with -p TEXT, or pipe it in")
         text = sys.stdin.buffer.read().decode("utf-8", "replace")
-        if (
-            not arguments.raw
-        ):  # the newline that every text file ends with is no part of the question
+        if not arguments.raw:  # a text file's last newline is no part of the question
             text = text.rstrip("\r\n")
     if not text:
         arguments.usage_error("the prompt is empty: give one with -p TEXT, or pipe one in")

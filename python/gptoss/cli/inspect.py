@@ -31,6 +31,8 @@ examples:
 that the format cannot hold and for equal tokens, and prints the file's SHA-256.
 """
 
+# Reading that takes longer than this shows its progress.
+VERIFY_PROGRESS_DELAY = 0.5  # seconds
 DEFAULT_CONTEXT_LENGTHS = (4096, 32768)  # and the model's maximum
 
 
@@ -284,7 +286,7 @@ def _verify(model: Model) -> Verification:
     from gptoss.cli.terminal import ProgressLine, format_bytes, format_duration
     from gptoss.cli.verify import verify_file
 
-    line = ProgressLine(sys.stderr, delay=0.5)
+    line = ProgressLine(sys.stderr, VERIFY_PROGRESS_DELAY)
 
     def show(done: int, total: int) -> None:
         if done and line.is_due:
