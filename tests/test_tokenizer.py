@@ -11,6 +11,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 
+import gptoss
 import numpy as np
 import pytest
 import tiktoken
@@ -35,6 +36,11 @@ def o200k() -> Tokenizer:
 def truncated_o200k() -> Tokenizer:
     """The vocabulary of the demo model: the first ranks of o200k_base, with every single byte."""
     return Tokenizer(load_o200k_base()[:NUM_DEMO_TEXT_TOKENS], [None] * 16, O200K_BASE_REGEX)
+
+
+@lru_cache(maxsize=1)
+def demo_tokenizer() -> Tokenizer:
+    return gptoss.Model().tokenizer
 
 
 @lru_cache(maxsize=2)
@@ -386,3 +392,27 @@ class TestFromNative:
         twin = pickle.loads(pickle.dumps(Tokenizer.from_native(FakeNativeModel())))
         assert twin.encode("abb") == [2, 1]
         assert twin.encode_special_token("<|refusal|>") == 4
+
+
+class TestDemoModel:
+    """The same through the native module: what a file carries arrives unchanged."""
+
+    def test_every_token_is_that_of_o200k(self) -> None:
+        tokenizer = demo_tokenizer()
+        assert tokenizer.num_text_tokens == NUM_DEMO_TEXT_TOKENS
+        for token, data in enumerate(load_o200k_base()[:NUM_DEMO_TEXT_TOKENS]):
+            assert tokenizer.token_bytes(token) == data
+            assert tokenizer.encode_single_token(data) == token
+
+    def test_the_special_tokens_have_their_places(self) -> None:
+        tokenizer = demo_tokenizer()
+        for name in ("<|start|>", "<|channel|>", "<|message|>", "<|end|>", "<|return|>"):
+            expected = truncated_o200k().encode_special_token(name)
+            assert tokenizer.encode_special_token(name) == expected
+
+    @UNTIMED
+    @given(TEXTS)
+    def test_text_has_the_tokens_of_tiktoken(self, text: str) -> None:
+        tokens = demo_tokenizer().encode(text)
+        assert tokens == tiktoken_encoding(NUM_DEMO_TEXT_TOKENS).encode_ordinary(text)
+        assert demo_tokenizer().decode(tokens) == text
