@@ -232,6 +232,20 @@ GPTOSS_ABI enum gptoss_status gptoss_tokenizer_get_regex(gptoss_tokenizer_t toke
 GPTOSS_ABI enum gptoss_status gptoss_tokenizer_get_special_token(gptoss_tokenizer_t tokenizer,
                                                                  uint32_t token_id,
                                                                  enum gptoss_special_token* token_type_out);
+/*
+ * Tokenizes UTF-8 text as ordinary text: the spelling of a special token is ordinary text too. Byte-pair encoding as
+ * tiktoken does it, for files with the o200k_base split pattern; any other pattern is unsupported_argument (the Python
+ * package handles those). Text that is not UTF-8 is invalid_argument.
+ *
+ * Copies up to max_tokens token ids; num_tokens_out receives how many the text has, which is never more than
+ * text_length. The text may hold NUL bytes and needs none at its end.
+ */
+GPTOSS_ABI enum gptoss_status gptoss_tokenizer_encode(gptoss_tokenizer_t tokenizer,
+                                                      const char* text,
+                                                      size_t text_length,
+                                                      uint32_t* tokens_out,
+                                                      size_t max_tokens,
+                                                      size_t* num_tokens_out);
 
 /* ---- Context: tokens ------------------------------------------------------------------------------------------ */
 
@@ -277,9 +291,8 @@ GPTOSS_ABI enum gptoss_status gptoss_context_append_tokens(gptoss_context_t cont
                                                            const uint32_t* tokens);
 
 /*
- * Tokenizes UTF-8 text as ordinary text and appends it. num_tokens_out may be null.
- * Byte-pair encoding as tiktoken does it, for files with the o200k_base split pattern; any other pattern is
- * unsupported_argument (the Python package handles those).
+ * Tokenizes UTF-8 text as gptoss_tokenizer_encode does, with the same failures, and appends all its tokens or none.
+ * num_tokens_out receives how many were appended; it may be null.
  */
 GPTOSS_ABI enum gptoss_status gptoss_context_append_chars(gptoss_context_t context,
                                                           const char* text,

@@ -105,6 +105,22 @@ private:
     gptoss::Context* context_;
 };
 
+std::vector<uint32_t> encode(const gptoss::Tokenizer& tokenizer, const char* text, size_t text_length) {
+    if (text_length != 0) {
+        require(text, "text");
+    }
+    return tokenizer.encode({text, text_length});
+}
+
+// Copies what fits.
+void copy_tokens(const std::vector<uint32_t>& tokens, uint32_t* tokens_out, size_t max_tokens) {
+    const size_t num_copied = std::min(max_tokens, tokens.size());
+    if (num_copied != 0) {
+        require(tokens_out, "tokens_out");
+        std::copy_n(tokens.begin(), num_copied, tokens_out);
+    }
+}
+
 // The caller's options, which may be of an older version and so shorter, on top of the defaults.
 template <class Options>
 Options read_options(const Options* options, Options defaults, const char* name) {
@@ -381,6 +397,21 @@ gptoss_status gptoss_tokenizer_get_special_token(gptoss_tokenizer_t tokenizer,
     });
 }
 
+gptoss_status gptoss_tokenizer_encode(gptoss_tokenizer_t tokenizer,
+                                      const char* text,
+                                      size_t text_length,
+                                      uint32_t* tokens_out,
+                                      size_t max_tokens,
+                                      size_t* num_tokens_out) {
+    return guarded([&] {
+        require(tokenizer, "tokenizer");
+        require(num_tokens_out, "num_tokens_out");
+        const std::vector<uint32_t> tokens = encode(*tokenizer->tokenizer, text, text_length);
+        copy_tokens(tokens, tokens_out, max_tokens);
+        *num_tokens_out = tokens.size();
+    });
+}
+
 // ---- Context: tokens
 
 gptoss_status gptoss_context_create(gptoss_model_t model,
@@ -441,13 +472,8 @@ gptoss_status gptoss_context_get_tokens(gptoss_context_t context,
     return guarded([&] {
         require(num_tokens_out, "num_tokens_out");
         const ContextUse use(context);
-        const std::vector<uint32_t>& tokens = use->tokens();
-        const size_t num_copied = std::min(max_tokens, tokens.size());
-        if (num_copied != 0) {
-            require(tokens_out, "tokens_out");
-            std::copy_n(tokens.begin(), num_copied, tokens_out);
-        }
-        *num_tokens_out = tokens.size();
+        copy_tokens(use->tokens(), tokens_out, max_tokens);
+        *num_tokens_out = use->tokens().size();
     });
 }
 
@@ -465,6 +491,20 @@ gptoss_status gptoss_context_append_tokens(gptoss_context_t context, size_t num_
             require(tokens, "tokens");
         }
         use->append({tokens, num_tokens});
+    });
+}
+
+gptoss_status gptoss_context_append_chars(gptoss_context_t context,
+                                          const char* text,
+                                          size_t text_length,
+                                          size_t* num_tokens_out) {
+    return guarded([&] {
+        const ContextUse use(context);
+        const std::vector<uint32_t> tokens = encode(*use->model().tokenizer(), text, text_length);
+        use->append(tokens);
+        if (num_tokens_out != nullptr) {
+            *num_tokens_out = tokens.size();
+        }
     });
 }
 

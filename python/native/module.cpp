@@ -260,6 +260,26 @@ public:
         return result;
     }
 
+    // Takes bytes, so that what is not UTF-8 is the library's to refuse.
+    std::vector<uint32_t> encode_text(const py::bytes& text) const {
+        char* bytes;
+        Py_ssize_t size;
+        if (PyBytes_AsStringAndSize(text.ptr(), &bytes, &size) != 0) {
+            throw py::error_already_set();
+        }
+        const auto num_bytes = static_cast<size_t>(size);
+        std::vector<uint32_t> tokens(num_bytes); // no text has more tokens than bytes
+        size_t num_tokens;
+        gptoss_status status;
+        {
+            const py::gil_scoped_release release;
+            status = gptoss_tokenizer_encode(tokenizer_.get(), bytes, num_bytes, tokens.data(), num_bytes, &num_tokens);
+        }
+        check(status);
+        tokens.resize(num_tokens);
+        return tokens;
+    }
+
     std::optional<std::string> special_token_name(uint32_t token) const {
         static constexpr const char* kNames[] = {"",         "<|return|>",    "<|start|>",        "<|message|>",
                                                  "<|end|>",  "<|refusal|>",   "<|constrain|>",    "<|channel|>",
@@ -443,6 +463,7 @@ PYBIND11_MODULE(_native, module) {
         .def("num_special_tokens", &Model::num_special_tokens)
         .def("token_bytes", &Model::token_bytes, py::arg("token"))
         .def("all_text_tokens", &Model::all_text_tokens)
+        .def("encode_text", &Model::encode_text, py::arg("text"))
         .def("special_token_name", &Model::special_token_name, py::arg("token"));
 
     py::class_<Context>(module, "Context")
