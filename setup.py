@@ -7,6 +7,7 @@ Environment:
 """
 
 import os
+import platform
 import re
 import shlex
 import shutil
@@ -34,7 +35,7 @@ def required_tool(name: str) -> str:
 
 def macos_architectures() -> list[str]:
     """Architectures that the interpreter's build asks for, from ARCHFLAGS ("-arch arm64 ...")."""
-    if sys.platform != "darwin":
+    if platform.system() != "Darwin":
         return []
     return re.findall(r"-arch\s+(\S+)", os.environ.get("ARCHFLAGS", ""))
 

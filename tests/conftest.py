@@ -1,0 +1,26 @@
+"""What all tests share: paths, and how hypothesis runs in continuous integration."""
+
+import os
+from pathlib import Path
+
+import gptoss
+import hypothesis
+import pytest
+
+# No time limit per example: the machines that run these tests are slow and shared. In continuous
+# integration the examples are the same in every run.
+hypothesis.settings.register_profile("default", deadline=None)
+hypothesis.settings.register_profile("ci", deadline=None, derandomize=True, print_blob=True)
+hypothesis.settings.load_profile("ci" if "CI" in os.environ else "default")
+
+
+@pytest.fixture(scope="session")
+def repository() -> Path:
+    """The checkout that the tests are in."""
+    return Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="session")
+def demo_model_path() -> Path:
+    """The demo model of the installed package."""
+    return Path(gptoss.__file__).parent / "data" / "demo-model.bin"
