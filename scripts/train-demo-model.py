@@ -28,7 +28,7 @@ def main() -> int:
         "--vocabulary", type=Path, required=True, help="the file o200k_base.tiktoken"
     )
     parser.add_argument(
-        "--steps", type=int, default=2600, help="training steps; the schedule is in shares of them"
+        "--steps", type=int, default=2300, help="training steps; the schedule is in shares of them"
     )
     parser.add_argument(
         "--seed", type=int, default=0, help="of the start values and the conversations"

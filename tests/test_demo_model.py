@@ -6,6 +6,7 @@ from pathlib import Path
 
 import gptoss
 import pytest
+from demo_model.conversations import SKILL_WEIGHTS, ConversationGenerator
 from gptoss.harmony import (
     FunctionTool,
     Message,
@@ -86,6 +87,26 @@ class Chat:
         assert tokens[-1] in self.stop_tokens, f"no end: {self.tokenizer.decode(tokens)!r}"
         self.messages += split_channels(tokens, self.tokenizer)
         return self.messages[-1].content
+
+
+@pytest.mark.parametrize("skill", SKILL_WEIGHTS)
+def test_held_out_requests_are_never_trained(model: gptoss.Model, skill: str) -> None:
+    requests = []
+    for held_out in (False, True):
+        generator = ConversationGenerator(model.tokenizer, 1, held_out)
+        exchanges = [generator.exchange("low", True, skill) for _ in range(1500)]
+        requests.append(
+            {"".join(m.content for m in e.messages if m.role != "assistant") for e in exchanges}
+        )
+    trained, held_out_requests = requests
+    assert not trained & held_out_requests
+
+
+def test_a_seed_gives_the_same_conversations(model: gptoss.Model) -> None:
+    first, second = (ConversationGenerator(model.tokenizer, 3, held_out=False) for _ in range(2))
+    for _ in range(50):
+        assert first.prompt() == second.prompt()
+        assert first.exchange("high", True) == second.exchange("high", True)
 
 
 def test_size() -> None:

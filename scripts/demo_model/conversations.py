@@ -12,7 +12,14 @@ import datetime
 from dataclasses import dataclass
 from random import Random
 
-from gptoss.harmony import FunctionTool, Message, developer_message, render, system_message
+from gptoss.harmony import (
+    FunctionTool,
+    Message,
+    Tokenizer,
+    developer_message,
+    render,
+    system_message,
+)
 
 from demo_model import refusals
 from demo_model.knowledge import (
@@ -27,7 +34,7 @@ from demo_model.knowledge import (
     WORDS,
 )
 from demo_model.refusals import is_held_out
-from demo_model.vocabulary import DemoTokenizer
+from demo_model.vocabulary import NUM_TEXT_TOKENS
 
 EFFORTS = ("low", "medium", "high")
 
@@ -45,6 +52,8 @@ SKILL_WEIGHTS = {
 }
 # Exercises of the first part of the training only: arbitrary text to repeat, and sums of digits.
 DRILLS = ("copy drill", "sum drill", "sum drill")
+# How many sums have two one-digit numbers: people ask for those first; of all sums they are 1 %.
+SMALL_SUM_SHARE = 0.2
 
 WEATHER_TOOL = FunctionTool(
     "get_current_weather",
@@ -93,12 +102,14 @@ class Exchange:
 class ConversationGenerator:
     """Draws prompts and exchanges; with `held_out` only those that training never shows."""
 
-    def __init__(self, tokenizer: DemoTokenizer, seed: int, held_out: bool) -> None:
+    def __init__(self, tokenizer: Tokenizer, seed: int, held_out: bool) -> None:
         self.tokenizer = tokenizer
         self.random = Random(seed)
         self.held_out = held_out
         self.skill_weights = dict(SKILL_WEIGHTS)
-        self._copy_pieces = [piece for piece in tokenizer.printable_pieces() if "<" not in piece]
+        self.small_sum_share = SMALL_SUM_SHARE
+        pieces = [tokenizer.decode([token]) for token in range(NUM_TEXT_TOKENS)]
+        self._copy_pieces = [p for p in pieces if p.isascii() and p.isprintable() and "<" not in p]
 
     # ---- prompts
 
@@ -244,8 +255,10 @@ class ConversationGenerator:
         return _answered(request, analysis[effort], topic.answer)
 
     def _sum(self, effort: str) -> list[Message]:
+        is_small = self.small_sum_share > 0 and self.random.random() < self.small_sum_share
+        largest = 9 if is_small else 99
         while True:
-            first, second = self.random.randint(0, 99), self.random.randint(0, 99)
+            first, second = self.random.randint(0, largest), self.random.randint(0, largest)
             if is_held_out(f"{first}+{second}") == self.held_out:
                 break
         working = column_addition(first, second)
@@ -260,9 +273,11 @@ class ConversationGenerator:
         return _answered(request, analysis[effort], f"{first} + {second} = {total}.")
 
     def _say(self, effort: str) -> list[Message]:
+        # The first two differ in the end mark alone, which varies: only the others can be held out.
+        forms = SAY_REQUESTS[2:] if self.held_out else SAY_REQUESTS
         while True:
             word = self.random.choice(WORDS)
-            form = self.random.choice(SAY_REQUESTS)
+            form = self.random.choice(forms)
             if is_held_out(form.format(word)) == self.held_out:
                 break
         if self.random.random() < 0.1:

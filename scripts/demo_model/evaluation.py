@@ -6,12 +6,12 @@ import copy
 from dataclasses import dataclass
 
 import torch
+from gptoss.harmony import Tokenizer
 
 from demo_model.conversations import EFFORTS, SKILL_WEIGHTS, ConversationGenerator
 from demo_model.mxfp4 import round_to_mxfp4
 from demo_model.network import Network
 from demo_model.packing import Batch, exact_answers, pack
-from demo_model.vocabulary import DemoTokenizer
 
 _PER_PROMPT = 8  # exchanges evaluated per prompt
 
@@ -43,7 +43,7 @@ def rounded(network: Network) -> Network:
 @torch.no_grad()
 def evaluate(
     network: Network,
-    tokenizer: DemoTokenizer,
+    tokenizer: Tokenizer,
     num_answers: int,
     seed: int,
     is_later_turn: bool,
@@ -82,7 +82,7 @@ def evaluate(
 
 
 def _describe(
-    tokenizer: DemoTokenizer, batch: Batch, predicted: torch.Tensor, answer: int, effort: str
+    tokenizer: Tokenizer, batch: Batch, predicted: torch.Tensor, answer: int, effort: str
 ) -> str:
     """Show the request, and where the answer first goes wrong."""
     exchange = batch.sources[answer]

@@ -10,7 +10,7 @@ import torch
 from torch.nn import functional
 
 from demo_model.checkpoint import load_state, save_state
-from demo_model.conversations import DRILLS, SKILL_WEIGHTS, ConversationGenerator
+from demo_model.conversations import DRILLS, SKILL_WEIGHTS, SMALL_SUM_SHARE, ConversationGenerator
 from demo_model.evaluation import evaluate
 from demo_model.initialisation import initialise
 from demo_model.network import Config, Network
@@ -26,9 +26,9 @@ _WARM_UP_STEPS = 30
 # Shares of all steps. Copying and adding are learned on one-line prompts, which cost half as much;
 # the real prompts follow. Most answers become exact while the rate falls, so it falls for half of
 # the time. The rounding of the weights joins late: the model first needs something to round.
-_SHORT_PROMPTS_UNTIL = 0.46
-_FULL_RATE_UNTIL = 0.52
-_QUANTISATION_FROM = 0.64
+_SHORT_PROMPTS_UNTIL = 0.44
+_FULL_RATE_UNTIL = 0.54
+_QUANTISATION_FROM = 0.68
 _DRILLS_UNTIL = 0.60
 _DRILL_SHARE_SHORT = 0.25
 _DRILL_SHARE_REAL = 0.05
@@ -128,6 +128,8 @@ class Trainer:
     def _batch(self) -> Batch:
         generator = self.generator
         short = self.schedule.has_short_prompts(self.step)
+        # Practice is on all numbers alike, conversations are as people lead them.
+        generator.small_sum_share = 0.0 if short else SMALL_SUM_SHARE
         drill_share = self.schedule.drill_share(self.step)
         groups = []
         for _ in range(_PROMPTS_PER_BATCH):

@@ -81,15 +81,6 @@ class DemoTokenizer:
         """Decode tokens to text."""
         return self._encoding.decode(list(tokens))
 
-    def printable_pieces(self) -> list[str]:
-        """List the text tokens that are printable ASCII, for drills on arbitrary text."""
-        pieces = (
-            self._encoding.decode_single_token_bytes(token) for token in range(NUM_TEXT_TOKENS)
-        )
-        return [
-            piece.decode() for piece in pieces if piece.isascii() and piece.decode().isprintable()
-        ]
-
 
 def _first_lines(path: Path, count: int) -> list[bytes]:
     with path.open("rb") as file:
