@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from checkpoints import dequantize_mxfp4, float32_from_bf16
 from gptoss.convert.bfloat16 import all_finite, bfloat16_from_float32, float32_from_bfloat16
-from gptoss.convert.mxfp4 import quantize_rows
+from gptoss.convert.mxfp4 import QuantizedMatrix, quantize_transposed
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
@@ -40,6 +40,11 @@ def rows_of_numbers(rows: int, columns: int) -> st.SearchStrategy[NDArray[np.flo
         st.integers(0, LARGEST_EXPONENT_FIELD),
         st.sampled_from([0, 1, 2, 3, 7, 23]),
     )
+
+
+def quantize_rows(values: NDArray[np.float32]) -> QuantizedMatrix:
+    """The quantiser for a matrix [rows, columns]."""
+    return quantize_transposed(np.ascontiguousarray(values.T))
 
 
 def slow_quantize(block: list[float]) -> tuple[int, list[int]]:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -17,14 +19,15 @@ from gptoss.convert.bfloat16 import (
 )
 from gptoss.convert.checkpoint_config import HEAD_DIM
 from gptoss.convert.checkpoint_weights import ExpertMatrix, Mxfp4Experts, TensorRows
-from gptoss.convert.mxfp4 import BLOCK_LENGTH, SCALE_OFFSET, quantize_rows
+from gptoss.convert.mxfp4 import BLOCK_LENGTH, SCALE_OFFSET, QuantizedMatrix, quantize_transposed
 from gptoss.convert.safetensors_file import StoredTensor
 from gptoss.errors import ConversionError
 
 # Bytes that are read, transformed and written at a time.
 PIECE_BYTES = 8 * 2**20
-# Rows of a float matrix that are transposed and quantised at a time.
-QUANTIZED_ROWS = 256
+# Rows of a float matrix that are quantised at a time: few enough for a processor's cache.
+QUANTIZED_ROWS = 128
+MAX_QUANTIZING_THREADS = 8
 
 
 @dataclass
@@ -172,22 +175,26 @@ class ExpertMatrixItem:
         # Stored as [columns, rows], so that a few rows are strewn over the whole expert.
         stored = TensorRows(tensor, self.expert * num_columns, num_columns, num_rows)
         values = _read_floats(workspace, stored, 0, num_columns)
-        scales = np.empty((num_rows, num_columns // BLOCK_LENGTH), np.uint8)
-        for first in range(0, num_rows, QUANTIZED_ROWS):
-            rows = slice(first, first + QUANTIZED_ROWS)
+
+        def quantize(first_row: int) -> QuantizedMatrix:
+            rows = slice(first_row, first_row + QUANTIZED_ROWS)
+            return quantize_transposed(_as_float32(values[:, rows]))
+
+        scales = []
+        # numpy lets other threads run while it computes.
+        with ThreadPoolExecutor(min(os.cpu_count() or 1, MAX_QUANTIZING_THREADS)) as pool:
             try:
-                quantized = quantize_rows(_as_float32(values[:, rows].T))
+                for quantized in pool.map(quantize, range(0, num_rows, QUANTIZED_ROWS)):
+                    workspace.squared_error += quantized.squared_error
+                    workspace.squared_sum += quantized.squared_sum
+                    scales.append(quantized.scales)
+                    yield quantized.blocks
             except ValueError as error:
                 raise ConversionError(
                     f"The tensor {tensor.name} in {tensor.file.path.name} cannot be quantised: "
                     f"in expert {self.expert}, {error}."
                 ) from None
-            workspace.squared_error += quantized.squared_error
-            workspace.squared_sum += quantized.squared_sum
-            scales[rows] = quantized.scales
-            yield quantized.blocks
-        scales += np.uint8(SCALE_OFFSET)
-        yield scales
+        yield np.concatenate(scales) + np.uint8(SCALE_OFFSET)
 
 
 def expert_bias(bias: StoredTensor, expert: int) -> BFloat16Item:
