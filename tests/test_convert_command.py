@@ -67,7 +67,7 @@ def test_quantising_rounding_and_leftovers_are_told(
     assert run(tmp_path, tmp_path / "out.bin", "--vocabulary", vocabulary) == 0
     captured = capfd.readouterr()
     assert captured.err == (
-        "gptoss convert: warning: 1 tensors of the checkpoint have no place in a gpt-oss model and "
+        "gptoss: warning: 1 tensors of the checkpoint have no place in a gpt-oss model and "
         "were left out: left.over.\n"
     )
     assert captured.out.splitlines()[3:] == [
@@ -83,7 +83,7 @@ def test_errors_go_to_stderr_with_exit_code_1(
     assert run(source / "absent") == 1
     captured = capfd.readouterr()
     assert captured.out == ""
-    assert captured.err == f"gptoss convert: {source / 'absent'} does not exist.\n"
+    assert captured.err == f"gptoss: {source / 'absent'} does not exist.\n"
 
 
 def test_force_replaces_a_file(source: Path, capfd: pytest.CaptureFixture[str]) -> None:

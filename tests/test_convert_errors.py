@@ -567,6 +567,18 @@ def test_folder_of_the_destination_does_not_exist(
         convert(source, destination.parent / "absent" / "model.bin", vocabulary=vocabulary)
 
 
+def test_destination_is_a_part_of_the_checkpoint(
+    source: Path, checkpoint: Checkpoint, tmp_path: Path
+) -> None:
+    write_openai_checkpoint(source, TINY, checkpoint)
+    vocabulary = write_vocabulary(tmp_path, TINY.num_text_tokens)
+    destination = source / "model.safetensors"
+    before = destination.read_bytes()
+    with pytest.raises(ConversionError, match="is a part of the checkpoint"):
+        convert(source, destination, vocabulary=vocabulary, force=True)
+    assert destination.read_bytes() == before
+
+
 def test_no_permission_to_write(
     refusal: Callable[..., str],
     source: Path,

@@ -185,6 +185,15 @@ def test_conversions_to_one_destination_do_not_disturb_each_other(
     assert list(destination.parent.iterdir()) == [destination]
 
 
+def test_a_dangling_link_is_an_existing_destination(source: Path, destination: Path) -> None:
+    destination.symlink_to("nowhere")
+    with pytest.raises(ConversionError, match="exists: use --force to replace it"):
+        convert_there(source, destination)
+    convert_there(source, destination, force=True)
+    assert not destination.is_symlink()
+    assert destination.stat().st_size == 404480
+
+
 def test_the_file_has_the_usual_permissions(source: Path, destination: Path) -> None:
     ordinary = destination.with_name("ordinary")
     ordinary.touch()
@@ -231,7 +240,7 @@ def test_signals_end_the_command_cleanly(
         assert destination.read_text() == "old"
     else:
         outcome = f"nothing was written to {destination}; the unfinished file was removed"
-    assert process.stderr == f"gptoss convert: interrupted, {outcome}.\n"
+    assert process.stderr == f"gptoss: interrupted, {outcome}.\n"
     assert list(destination.parent.iterdir()) == ([destination] if force else [])
 
 

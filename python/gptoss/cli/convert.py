@@ -94,7 +94,7 @@ def run(arguments: argparse.Namespace) -> int:
         )
     except ConversionError as error:
         progress.close()
-        print(f"gptoss convert: {error}", file=sys.stderr)
+        print(f"gptoss: {error}", file=sys.stderr)
         return EXIT_ERROR
     except KeyboardInterrupt as interrupt:
         progress.close()
@@ -104,13 +104,13 @@ def run(arguments: argparse.Namespace) -> int:
             outcome = f"{destination} is as it was, and the unfinished file was removed"
         else:
             outcome = f"nothing was written to {destination}; the unfinished file was removed"
-        print(f"gptoss convert: interrupted, {outcome}.", file=sys.stderr)
+        print(f"gptoss: interrupted, {outcome}.", file=sys.stderr)
         return EXIT_TERMINATED if isinstance(interrupt, _Terminated) else EXIT_INTERRUPTED
     finally:
         signal.signal(signal.SIGTERM, previous_handler)
     progress.close()
     for warning in report.warnings:
-        print(f"gptoss convert: warning: {warning}", file=sys.stderr)
+        print(f"gptoss: warning: {warning}", file=sys.stderr)
     print(_summary(report))
     return 0
 

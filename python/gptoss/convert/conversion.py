@@ -86,6 +86,8 @@ def convert(
             raise conversion_error(source, problems)
         items = lay_out_file(file_header(config, tokenizer), config, weights)
         problems += check_destination(destination, items[-1].end, force)
+        if any(_is_same_file(destination, file.path) for file in checkpoint.files):
+            problems.append(f"{destination} is a part of the checkpoint: write to another file.")
         problems += _oversized_scales(weights, report_progress)
         if problems:
             raise conversion_error(source, problems)
@@ -106,6 +108,10 @@ def convert(
         num_rounded_tensors=len(weights.wider_than_bfloat16),
         warnings=tuple(warnings),
     )
+
+
+def _is_same_file(destination: Path, path: Path) -> bool:
+    return destination.exists() and destination.samefile(path)
 
 
 def _load_vocabulary(

@@ -30,7 +30,7 @@ def check_destination(destination: Path, num_bytes: int, force: bool) -> list[st
     if not folder.is_dir():
         return [f"The folder {folder} does not exist."]
     problems = []
-    if destination.exists() and not force:
+    if (destination.exists() or destination.is_symlink()) and not force:
         problems.append(f"{destination} exists: use --force to replace it.")
     if not os.access(folder, os.W_OK | os.X_OK):
         problems.append(f"There is no permission to write into {folder}.")
@@ -92,6 +92,8 @@ class OutputFile:
             os.fsync(self._file.fileno())
             self._file.close()
             self._rename()
+        # Makes the name durable too; some file systems cannot sync a folder.
+        with contextlib.suppress(OSError):
             folder = os.open(self.destination.parent, os.O_RDONLY)
             try:
                 os.fsync(folder)
