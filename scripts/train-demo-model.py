@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 from demo_model.checkpoint import save_model
 from demo_model.evaluation import evaluate, table
-from demo_model.training import Trainer
+from demo_model.training import FULL_STEPS, Trainer
 from demo_model.vocabulary import DemoTokenizer
 
 
@@ -28,7 +28,7 @@ def main() -> int:
         "--vocabulary", type=Path, required=True, help="the file o200k_base.tiktoken"
     )
     parser.add_argument(
-        "--steps", type=int, default=2300, help="training steps; the schedule is in shares of them"
+        "--steps", type=int, default=FULL_STEPS, help="training steps; the schedule stretches"
     )
     parser.add_argument(
         "--seed", type=int, default=0, help="of the start values and the conversations"

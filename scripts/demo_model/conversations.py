@@ -54,6 +54,8 @@ SKILL_WEIGHTS = {
 DRILLS = ("copy drill", "sum drill", "sum drill")
 # How many sums have two one-digit numbers: people ask for those first; of all sums they are 1 %.
 SMALL_SUM_SHARE = 0.2
+# How many prompts declare the weather tool.
+TOOL_SHARE = 0.4
 
 WEATHER_TOOL = FunctionTool(
     "get_current_weather",
@@ -108,6 +110,7 @@ class ConversationGenerator:
         self.held_out = held_out
         self.skill_weights = dict(SKILL_WEIGHTS)
         self.small_sum_share = SMALL_SUM_SHARE
+        self.tool_share = TOOL_SHARE
         pieces = [tokenizer.decode([token]) for token in range(NUM_TEXT_TOKENS)]
         self._copy_pieces = [p for p in pieces if p.isascii() and p.isprintable() and "<" not in p]
 
@@ -116,7 +119,7 @@ class ConversationGenerator:
     def short_prompt(self) -> Prompt:
         """Draw a prompt of one line: cheap practice for the first part of the training."""
         effort = self._effort()
-        has_tool = self.random.random() < 0.4
+        has_tool = self.random.random() < self.tool_share
         messages = [Message("system", f"Reasoning: {effort}")]
         if has_tool:
             messages.append(Message("developer", f"type {WEATHER_TOOL.name}"))
@@ -133,7 +136,7 @@ class ConversationGenerator:
         """Draw a real prompt with none, one or two earlier exchanges."""
         effort = effort or self._effort()
         if has_tool is None:
-            has_tool = self.random.random() < 0.4
+            has_tool = self.random.random() < self.tool_share
         if num_earlier is None:
             num_earlier = self.random.choices((0, 1, 2), (0.66, 0.28, 0.06))[0]
         date = None if self.random.random() < 0.15 else self._date()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +11,13 @@ import torch
 from torch.nn import functional
 
 from demo_model.checkpoint import load_state, save_state
-from demo_model.conversations import DRILLS, SKILL_WEIGHTS, SMALL_SUM_SHARE, ConversationGenerator
+from demo_model.conversations import (
+    DRILLS,
+    SKILL_WEIGHTS,
+    SMALL_SUM_SHARE,
+    TOOL_SHARE,
+    ConversationGenerator,
+)
 from demo_model.evaluation import evaluate
 from demo_model.initialisation import initialise
 from demo_model.network import Config, Network
@@ -23,15 +30,21 @@ _EXCHANGES_PER_PROMPT = 12
 _BALANCE_WEIGHT = 0.01
 _WARM_UP_STEPS = 30
 
-# Shares of all steps. Copying and adding are learned on one-line prompts, which cost half as much;
-# the real prompts follow. Most answers become exact while the rate falls, so it falls for half of
-# the time. The rounding of the weights joins late: the model first needs something to round.
-_SHORT_PROMPTS_UNTIL = 0.44
-_FULL_RATE_UNTIL = 0.54
-_QUANTISATION_FROM = 0.68
-_DRILLS_UNTIL = 0.60
+# The schedule, in steps of a run of FULL_STEPS; another number of steps stretches it. Copying and
+# adding are learned on one-line prompts, which cost half as much; the real prompts follow. Most
+# answers become exact while the rate falls, so it falls for half of the time. The rounding
+# of the weights joins late: the model first needs something to round. Last come more prompts with
+# the tool, because telling the cities apart takes longest.
+FULL_STEPS = 2700
+_SHORT_PROMPTS_UNTIL = 1012
+_FULL_RATE_UNTIL = 1242
+_DRILLS_UNTIL = 1380
+_QUANTISATION_FROM = 1564
+_MORE_TOOLS_FROM = 1800
+_RATE_AT_MORE_TOOLS = 0.4726
 _DRILL_SHARE_SHORT = 0.25
 _DRILL_SHARE_REAL = 0.05
+_MORE_TOOLS_SHARE = 0.6
 
 _REPORT_EVERY = 50
 _SAVE_EVERY = 100
@@ -44,25 +57,40 @@ class Schedule:
 
     num_steps: int
 
+    def _full_step(self, step: int) -> float:
+        return step * FULL_STEPS / self.num_steps
+
     def has_short_prompts(self, step: int) -> bool:
         """Tell whether one-line prompts stand in for the real ones."""
-        return step < _SHORT_PROMPTS_UNTIL * self.num_steps
+        return self._full_step(step) < _SHORT_PROMPTS_UNTIL
 
     def is_quantisation_aware(self, step: int) -> bool:
         """Tell whether the experts' weights are rounded in the forward pass."""
-        return step >= _QUANTISATION_FROM * self.num_steps
+        return self._full_step(step) >= _QUANTISATION_FROM
 
     def drill_share(self, step: int) -> float:
         """Return the share of exchanges that are drills."""
         if self.has_short_prompts(step):
             return _DRILL_SHARE_SHORT
-        return _DRILL_SHARE_REAL if step < _DRILLS_UNTIL * self.num_steps else 0.0
+        return _DRILL_SHARE_REAL if self._full_step(step) < _DRILLS_UNTIL else 0.0
+
+    def tool_share(self, step: int) -> float:
+        """Return the share of prompts with the tool."""
+        return TOOL_SHARE if self._full_step(step) < _MORE_TOOLS_FROM else _MORE_TOOLS_SHARE
 
     def rate(self, step: int) -> float:
-        """Return the factor on the learning rates."""
-        progress = step / self.num_steps
-        falling = 1.0 if progress < _FULL_RATE_UNTIL else (1 - progress) / (1 - _FULL_RATE_UNTIL)
-        return min(1.0, (step + 1) / _WARM_UP_STEPS) * max(0.01, falling)
+        """Return the factor on the learning rates: full, then falling in two straight lines."""
+        at = self._full_step(step)
+        knots = (
+            (_FULL_RATE_UNTIL, 1.0),
+            (_MORE_TOOLS_FROM, _RATE_AT_MORE_TOOLS),
+            (FULL_STEPS, 0.0),
+        )
+        rate = 1.0
+        for (start, high), (stop, low) in itertools.pairwise(knots):
+            if start <= at < stop:
+                rate = high + (low - high) * (at - start) / (stop - start)
+        return min(1.0, (step + 1) / _WARM_UP_STEPS) * max(0.01, rate)
 
 
 class Trainer:
@@ -130,6 +158,7 @@ class Trainer:
         short = self.schedule.has_short_prompts(self.step)
         # Practice is on all numbers alike, conversations are as people lead them.
         generator.small_sum_share = 0.0 if short else SMALL_SUM_SHARE
+        generator.tool_share = self.schedule.tool_share(self.step)
         drill_share = self.schedule.drill_share(self.step)
         groups = []
         for _ in range(_PROMPTS_PER_BATCH):
