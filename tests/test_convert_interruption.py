@@ -82,6 +82,13 @@ def test_the_old_file_stays_until_the_new_one_is_complete(source: Path, destinat
     assert list(destination.parent.iterdir()) == [destination]
 
 
+@pytest.fixture
+def no_sendfile(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on systems that cannot copy from file to file, so that fakes of FileIO see all bytes."""
+    monkeypatch.setattr("gptoss.convert.output_file.HAS_SENDFILE_BETWEEN_FILES", False)
+
+
+@pytest.mark.usefixtures("no_sendfile")
 @pytest.mark.parametrize(
     ("number", "reason"),
     [
@@ -111,6 +118,37 @@ def test_errors_while_writing(
     assert list(destination.parent.iterdir()) == []
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux sends from file to file")
+@pytest.mark.parametrize("limit", [None, 0, 1000])
+def test_copies_within_the_system_and_through_memory_are_the_same(
+    source: Path, destination: Path, monkeypatch: pytest.MonkeyPatch, limit: int | None
+) -> None:
+    """sendfile may refuse (here: None), send nothing, or send less than was asked for."""
+    convert_there(source, destination)
+    expected = destination.read_bytes()
+    real_sendfile = os.sendfile
+
+    def sendfile(output: int, source: int, offset: int, count: int) -> int:
+        if limit is None:
+            raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
+        return real_sendfile(output, source, offset, min(count, limit)) if limit else 0
+
+    monkeypatch.setattr("os.sendfile", sendfile)
+    convert_there(source, destination, force=True)
+    assert destination.read_bytes() == expected
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux sends from file to file")
+def test_a_disk_that_gets_full_while_copying_within_the_system(
+    source: Path, destination: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("os.sendfile", lambda *arguments: fail(OSError(errno.ENOSPC, ""))())
+    with pytest.raises(ConversionError, match="the disk is full"):
+        convert_there(source, destination)
+    assert list(destination.parent.iterdir()) == []
+
+
+@pytest.mark.usefixtures("no_sendfile")
 def test_writes_that_take_only_a_part_are_continued(
     source: Path, destination: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -19,6 +19,7 @@ from gptoss.convert.file_layout import PlacedItem, lay_out_file
 from gptoss.convert.mxfp4 import MAX_SCALE
 from gptoss.convert.output_file import OutputFile, check_destination
 from gptoss.convert.problems import conversion_error
+from gptoss.convert.safetensors_file import TensorBytes
 from gptoss.convert.tokenizer_source import Vocabulary, load_vocabulary
 from gptoss.errors import ConversionError
 
@@ -154,6 +155,16 @@ def _oversized_scales(weights: ModelWeights, progress: Progress) -> list[str]:
     return problems
 
 
+def _copy(stored: TensorBytes, output: OutputFile, workspace: Workspace) -> None:
+    """Copy bytes of the checkpoint within the system or, where it cannot, through memory."""
+    num_copied = output.copy(stored.tensor.file.fileno(), stored.offset, stored.num_bytes)
+    if num_copied < stored.num_bytes:
+        rest = TensorBytes(
+            stored.tensor, stored.first_byte + num_copied, stored.num_bytes - num_copied
+        )
+        output.write(workspace.read(rest))
+
+
 def _write(
     items: list[PlacedItem],
     destination: Path,
@@ -166,7 +177,10 @@ def _write(
         for placed in items:
             output.write(bytes(placed.offset - output.num_bytes))
             for piece in placed.item.pieces(workspace):
-                output.write(piece)
+                if isinstance(piece, TensorBytes):
+                    _copy(piece, output, workspace)
+                else:
+                    output.write(piece)
                 progress("writing", output.num_bytes, total)
             assert output.num_bytes == placed.end, placed
         output.commit()

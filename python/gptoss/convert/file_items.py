@@ -20,7 +20,7 @@ from gptoss.convert.bfloat16 import (
 from gptoss.convert.checkpoint_config import HEAD_DIM
 from gptoss.convert.checkpoint_weights import ExpertMatrix, Mxfp4Experts, TensorRows
 from gptoss.convert.mxfp4 import BLOCK_LENGTH, SCALE_OFFSET, QuantizedMatrix, quantize_transposed
-from gptoss.convert.safetensors_file import StoredTensor
+from gptoss.convert.safetensors_file import StoredTensor, TensorBytes
 from gptoss.errors import ConversionError
 
 # Bytes that are read, transformed and written at a time.
@@ -38,18 +38,22 @@ class Workspace:
     squared_error: float = 0.0
     squared_sum: float = 0.0
 
-    def read(self, tensor: StoredTensor, first_byte: int, num_bytes: int) -> NDArray[np.uint8]:
+    def read(self, stored: TensorBytes) -> NDArray[np.uint8]:
         """Read bytes of a tensor; they last until the next call."""
-        if num_bytes > len(self.buffer):
-            self.buffer = np.empty(num_bytes, np.uint8)
-        piece = self.buffer[:num_bytes]
-        tensor.read_into(first_byte, piece)
-        return piece
+        if stored.num_bytes > len(self.buffer):
+            self.buffer = np.empty(stored.num_bytes, np.uint8)
+        content = self.buffer[: stored.num_bytes]
+        stored.tensor.read_into(stored.first_byte, content)
+        return content
 
     @property
     def relative_error(self) -> float:
         """The root mean square of all quantisation errors over that of the numbers before."""
         return math.sqrt(self.squared_error / self.squared_sum) if self.squared_sum else 0.0
+
+
+# Bytes to write, or bytes of the checkpoint to copy as they are.
+Piece = NDArray[Any] | TensorBytes
 
 
 class Item(Protocol):
@@ -59,7 +63,7 @@ class Item(Protocol):
     def num_bytes(self) -> int:
         """The size in the file."""
 
-    def pieces(self, workspace: Workspace) -> Iterator[NDArray[Any]]:
+    def pieces(self, workspace: Workspace) -> Iterator[Piece]:
         """Make the bytes, in order; each piece is to be written before the next one is made."""
 
 
@@ -74,7 +78,7 @@ class BytesItem:
         """The size in the file."""
         return len(self.content)
 
-    def pieces(self, workspace: Workspace) -> Iterator[NDArray[Any]]:
+    def pieces(self, workspace: Workspace) -> Iterator[Piece]:
         """Yield the content."""
         yield np.frombuffer(self.content, np.uint8)
 
@@ -90,10 +94,13 @@ class BFloat16Item:
         """The size in the file."""
         return 2 * self.rows.num_rows * self.rows.row_length
 
-    def pieces(self, workspace: Workspace) -> Iterator[NDArray[Any]]:
+    def pieces(self, workspace: Workspace) -> Iterator[Piece]:
         """Yield some rows at a time."""
         for first_row, num_rows in _row_pieces(self.rows, 1):
-            yield _read_bfloat16(workspace, self.rows, first_row, num_rows)
+            if self.rows.tensor.dtype == "BF16":
+                yield _stored_bytes(self.rows, first_row, num_rows)
+            else:
+                yield _read_bfloat16(workspace, self.rows, first_row, num_rows)
 
 
 @dataclass(frozen=True)
@@ -112,7 +119,7 @@ class RotaryHeadsItem:
         """The size in the file."""
         return 2 * self.rows.num_rows * self.rows.row_length
 
-    def pieces(self, workspace: Workspace) -> Iterator[NDArray[Any]]:
+    def pieces(self, workspace: Workspace) -> Iterator[Piece]:
         """Yield some heads at a time."""
         row_length = self.rows.row_length
         for first_row, num_rows in _row_pieces(self.rows, HEAD_DIM):
@@ -146,27 +153,20 @@ class ExpertMatrixItem:
         experts, columns, rows = self.matrix.weight.shape
         return experts, rows, columns
 
-    def pieces(self, workspace: Workspace) -> Iterator[NDArray[Any]]:
+    def pieces(self, workspace: Workspace) -> Iterator[Piece]:
         """Yield codes, some megabytes at a time, and then the scales."""
         if isinstance(self.matrix, Mxfp4Experts):
-            for tensor, offset in ((self.matrix.blocks, 0), (self.matrix.scales, SCALE_OFFSET)):
-                yield from self._stored_pieces(workspace, tensor, offset)
+            yield from self._stored_pieces(self.matrix.blocks)
+            for scales in self._stored_pieces(self.matrix.scales):
+                yield workspace.read(scales) + np.uint8(SCALE_OFFSET)
         else:
             yield from self._quantized_pieces(workspace, self.matrix.weight)
 
-    def _stored_pieces(
-        self, workspace: Workspace, tensor: StoredTensor, offset: int
-    ) -> Iterator[NDArray[Any]]:
+    def _stored_pieces(self, tensor: StoredTensor) -> Iterator[TensorBytes]:
         expert_bytes = tensor.num_bytes // tensor.shape[0]
-        for first in range(0, expert_bytes, PIECE_BYTES):
-            piece = workspace.read(
-                tensor,
-                self.expert * expert_bytes + first,
-                min(PIECE_BYTES, expert_bytes - first),
-            )
-            if offset:
-                piece += np.uint8(offset)
-            yield piece
+        for first_byte in range(0, expert_bytes, PIECE_BYTES):
+            num_bytes = min(PIECE_BYTES, expert_bytes - first_byte)
+            yield TensorBytes(tensor, self.expert * expert_bytes + first_byte, num_bytes)
 
     def _quantized_pieces(
         self, workspace: Workspace, tensor: StoredTensor
@@ -210,13 +210,18 @@ def _row_pieces(rows: TensorRows, multiple: int) -> Iterator[tuple[int, int]]:
         yield first_row, min(step, rows.num_rows - first_row)
 
 
+def _stored_bytes(rows: TensorRows, first_row: int, num_rows: int) -> TensorBytes:
+    """Return where some of the rows are stored."""
+    row_bytes = rows.row_length * rows.tensor.bytes_per_element
+    return TensorBytes(rows.tensor, (rows.first_row + first_row) * row_bytes, num_rows * row_bytes)
+
+
 def _read_floats(
     workspace: Workspace, rows: TensorRows, first_row: int, num_rows: int
 ) -> NDArray[Any]:
     """Read rows as they are stored: uint16 for bf16, float16 or float32. [rows, row length]."""
     tensor = rows.tensor
-    row_bytes = rows.row_length * tensor.bytes_per_element
-    content = workspace.read(tensor, (rows.first_row + first_row) * row_bytes, num_rows * row_bytes)
+    content = workspace.read(_stored_bytes(rows, first_row, num_rows))
     numpy_type: dict[str, np.dtype[Any]] = {
         "BF16": np.dtype("<u2"),
         "F16": np.dtype("<f2"),

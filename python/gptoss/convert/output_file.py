@@ -11,6 +11,8 @@ import errno
 import os
 import secrets
 import shutil
+import sys
+from collections.abc import Iterator
 from io import FileIO
 from pathlib import Path
 from types import TracebackType
@@ -20,6 +22,14 @@ from numpy.typing import NDArray
 
 from gptoss.convert.byte_counts import format_bytes
 from gptoss.errors import ConversionError
+
+# Elsewhere, sendfile sends only to sockets.
+HAS_SENDFILE_BETWEEN_FILES = sys.platform == "linux"
+NO_ROOM = {
+    errno.ENOSPC: "the disk is full",
+    errno.EDQUOT: "the quota is used up",
+    errno.EFBIG: "the file system or a limit of the process allows no file of this size",
+}
 
 
 def check_destination(destination: Path, num_bytes: int, force: bool) -> list[str]:
@@ -85,6 +95,28 @@ class OutputFile:
             while len(view) > 0:
                 view = view[self._file.write(view) or 0 :]
 
+    def copy(self, descriptor: int, offset: int, num_bytes: int) -> int:
+        """Append bytes of another file without reading them; return how many.
+
+        This takes half the processor's time of reading and writing. It may be fewer bytes than
+        asked for, or none, where the system cannot do it, or fails for a reason that reading tells
+        better.
+        """
+        assert self._file is not None
+        position, end = offset, offset + num_bytes
+        while HAS_SENDFILE_BETWEEN_FILES and position < end:
+            try:
+                num_sent = os.sendfile(self._file.fileno(), descriptor, position, end - position)
+            except OSError as error:
+                if error.errno in NO_ROOM:
+                    raise self._failure(error) from error
+                break
+            if num_sent == 0:
+                break
+            position += num_sent
+            self.num_bytes += num_sent
+        return position - offset
+
     def commit(self) -> None:
         """Make what was written durable, and give it its name."""
         assert self._file is not None
@@ -122,22 +154,18 @@ class OutputFile:
             self.temporary.replace(self.destination)
 
     @contextlib.contextmanager
-    def _explained(self) -> Any:
+    def _explained(self) -> Iterator[None]:
         try:
             yield
         except OSError as error:
-            if error.errno in (errno.ENOSPC, errno.EDQUOT):
-                reason = (
-                    "the disk is full" if error.errno == errno.ENOSPC else "the quota is used up"
-                )
-            elif error.errno == errno.EFBIG:
-                reason = "the file system or a limit of the process allows no file of this size"
-            else:
-                reason = str(error.strerror)
-            raise ConversionError(
-                f"Writing {self.destination} failed after {format_bytes(self.num_bytes)}: "
-                f"{reason}. The unfinished file was removed."
-            ) from error
+            raise self._failure(error) from error
+
+    def _failure(self, error: OSError) -> ConversionError:
+        reason = NO_ROOM.get(error.errno or 0, error.strerror)
+        return ConversionError(
+            f"Writing {self.destination} failed after {format_bytes(self.num_bytes)}: {reason}. "
+            "The unfinished file was removed."
+        )
 
     def _discard(self) -> None:
         if self._file is not None:

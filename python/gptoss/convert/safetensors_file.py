@@ -68,6 +68,20 @@ class StoredTensor:
         self.file.read_into(self.offset + first_byte, buffer)
 
 
+@dataclass(frozen=True)
+class TensorBytes:
+    """Some bytes of a stored tensor."""
+
+    tensor: StoredTensor
+    first_byte: int
+    num_bytes: int
+
+    @property
+    def offset(self) -> int:
+        """Where they begin in the file."""
+        return self.tensor.offset + self.first_byte
+
+
 class SafetensorsFile:
     """An open .safetensors file, whose header has been checked.
 
@@ -88,6 +102,10 @@ class SafetensorsFile:
         except BaseException:
             self._file.close()
             raise
+
+    def fileno(self) -> int:
+        """Return the file descriptor."""
+        return self._file.fileno()
 
     def close(self) -> None:
         """Close the file; its tensors cannot be read any more."""
