@@ -88,6 +88,10 @@ public:
 
 private:
     bool poll(size_t num_processed, size_t num_total) {
+        // The call after the last piece comes too late to stop it; the next token of a sample is not too late.
+        if (exception_ != nullptr) {
+            return false;
+        }
         // Taking the GIL can mean waiting for another thread's turn, so not after every layer of a small model.
         constexpr std::chrono::milliseconds kInterval(50);
         const auto now = std::chrono::steady_clock::now();
