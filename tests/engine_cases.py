@@ -35,6 +35,19 @@ ENGINE_SHAPES: dict[str, Shape] = {
     "small_swiglu_limit": replace(TINY, swiglu_limit=1.0),
 }
 
+# As wide as the blocks of the 20b and the 120b, with fewer of them and fewer experts.
+REAL_WIDTHS = Shape(
+    num_blocks=1,
+    num_experts=3,
+    num_active_experts=2,
+    hidden_size=2880,
+    intermediate_size=2880,
+    num_heads=64,
+    num_kv_heads=8,
+)
+
+_shapes = {**ENGINE_SHAPES, "real_widths": REAL_WIDTHS}
+
 _directory = tempfile.TemporaryDirectory(prefix="gptoss-test-models-")
 
 
@@ -50,7 +63,7 @@ def model(shape_name: str = "tiny", embedding_scale: float = 1.0) -> gptoss.Mode
 def _model_path(shape_name: str, embedding_scale: float) -> Path:
     checkpoint = checkpoint_of(shape_name, embedding_scale)
     name = f"{shape_name}-embedding-times-{embedding_scale}"
-    return convert_checkpoint(name, ENGINE_SHAPES[shape_name], checkpoint)
+    return convert_checkpoint(name, _shapes[shape_name], checkpoint)
 
 
 @functools.cache
@@ -67,7 +80,7 @@ def reference_output(
 ) -> reference.Output:
     """After each of `random_tokens(num_tokens)`, in fp64."""
     checkpoint = checkpoint_of(shape_name, embedding_scale)
-    shape = ENGINE_SHAPES[shape_name]
+    shape = _shapes[shape_name]
     return reference_of(shape, checkpoint, random_tokens(num_tokens), cache_dtype)
 
 
@@ -90,7 +103,7 @@ def reference_of(
 
 @functools.cache
 def checkpoint_of(shape_name: str, embedding_scale: float = 1.0) -> Checkpoint:
-    return random_checkpoint(ENGINE_SHAPES[shape_name], seed=1, embedding_scale=embedding_scale)
+    return random_checkpoint(_shapes[shape_name], seed=1, embedding_scale=embedding_scale)
 
 
 def convert_checkpoint(name: str, shape: Shape, checkpoint: Checkpoint) -> Path:

@@ -12,6 +12,7 @@ import reference
 from checkpoints import TINY, Tensor, random_checkpoint
 from engine_cases import (
     ENGINE_SHAPES,
+    REAL_WIDTHS,
     convert_checkpoint,
     kl_divergence,
     model,
@@ -132,6 +133,35 @@ def test_logits_do_not_depend_on_the_number_of_threads() -> None:
     )
     np.testing.assert_array_equal(first, second)
     np.testing.assert_array_equal(first, third)
+
+
+@pytest.mark.parametrize("kernels", ["baseline", "x86-64-v3", "x86-64-v4"])
+@pytest.mark.parametrize("shape_name", ["tiny", "odd_hidden_size", "sixteen_heads", "one_head"])
+def test_kernels_of_every_instruction_set(
+    shape_name: str, kernels: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GPTOSS_CPU_KERNELS", kernels)
+    try:
+        loaded = gptoss.Model(model_path(shape_name), threads=2)
+    except gptoss.BackendError as error:
+        pytest.skip(str(error))
+    context = processed_context(loaded, random_tokens(100))
+    logits = logits_of_prefixes(context, random_tokens(150))
+    output = reference_output(shape_name, NUM_TOKENS, cache_dtype=np.float16)
+    assert_agreement(output, slice(100, 150), logits, ENGINE_SHAPES[shape_name].num_blocks)
+
+
+def test_unknown_kernels_are_refused_with_the_known_ones(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GPTOSS_CPU_KERNELS", "x86-64-v9")
+    with pytest.raises(gptoss.BackendError, match=r"x86-64-v9.*baseline"):
+        gptoss.Model(model_path())
+
+
+@pytest.mark.slow
+def test_widths_of_the_real_models() -> None:
+    logits = logits_of_prefixes(gptoss.Context(model("real_widths")), random_tokens(8))
+    output = reference_output("real_widths", 8, cache_dtype=np.float16)
+    assert_agreement(output, slice(0, 8), logits, REAL_WIDTHS.num_blocks)
 
 
 def test_positions_past_the_original_context_of_4096() -> None:
