@@ -105,7 +105,7 @@ def test_source_distribution_has_what_a_build_needs(distributions: Path) -> None
         "python/native/module.cpp",
         "python/gptoss/data/demo-model.bin",
         "setup.py",
-        "source/api.cpp",
+        "source/api_context.cpp",
         "source/cpu/kernels.inl",
         "tests/conftest.py",
     } <= names

@@ -15,6 +15,10 @@ namespace {
 // balance. 64 rows of 2,880 bf16 weights are 369 KB.
 constexpr size_t kOutputsPerTask = 64;
 
+// A loop of fewer multiply-adds runs in the calling thread: to wake the others takes as long, and on a busy machine,
+// where each loop would have to wait for its slowest thread to be scheduled, much longer.
+constexpr size_t kSmallLoop = size_t{1} << 18;
+
 std::vector<const float*> row_pointers(const std::vector<float>& rows, size_t num_rows, size_t row_size) {
     std::vector<const float*> pointers(num_rows);
     for (size_t row = 0; row < num_rows; row++) {
@@ -47,6 +51,16 @@ std::unique_ptr<KvStorage> CpuBackend::create_kv_storage(size_t max_tokens, size
 
 size_t CpuBackend::kv_storage_bytes(size_t num_tokens, size_t max_batch_tokens) const {
     return CpuKvStorage::bytes_for(config_, num_tokens, config_.context_length, max_batch_tokens);
+}
+
+void CpuBackend::parallel(size_t num_tasks, size_t operations_per_task, const ThreadPool::Task& task) {
+    if (num_tasks * operations_per_task >= kSmallLoop) {
+        pool_.run(num_tasks, task);
+        return;
+    }
+    for (size_t index = 0; index < num_tasks; index++) {
+        task(index, 0);
+    }
 }
 
 void CpuBackend::begin(const Batch& batch) {
@@ -82,8 +96,8 @@ void CpuBackend::begin(const Batch& batch) {
             rows_.push_back({span, batch.spans[span].first_position + i});
         }
     }
-    pool_.run(num_rows,
-              [&](size_t row, uint32_t) { rotations_[row] = rotary_embedding_.rotation(rows_[row].position); });
+    parallel(num_rows, kHeadDim,
+             [&](size_t row, uint32_t) { rotations_[row] = rotary_embedding_.rotation(rows_[row].position); });
 
     size_t num_floats = scratch_.capacity();
     for (const std::vector<float>* const buffer :
@@ -97,7 +111,7 @@ void CpuBackend::begin(const Batch& batch) {
 void CpuBackend::embed(const TensorPlace& embedding) {
     const size_t size = config_.embedding_dim;
     const uint16_t* const table = weights<uint16_t>(embedding.offset); // bf16 [V, E]
-    pool_.run(rows_.size(), [&](size_t row, uint32_t) {
+    parallel(rows_.size(), size, [&](size_t row, uint32_t) {
         kernels_.bf16_to_float(table + size_t{batch_->tokens[row]} * size, residual_.data() + row * size, size);
     });
 }
@@ -105,7 +119,7 @@ void CpuBackend::embed(const TensorPlace& embedding) {
 void CpuBackend::norm(const TensorPlace& gain) {
     const size_t size = config_.embedding_dim;
     const uint16_t* const gains = weights<uint16_t>(gain.offset); // bf16 [E]
-    pool_.run(rows_.size(), [&](size_t row, uint32_t) {
+    parallel(rows_.size(), size, [&](size_t row, uint32_t) {
         kernels_.rms_norm(residual_.data() + row * size, gains, normalized_.data() + row * size, size,
                           config_.rmsnorm_epsilon);
     });
@@ -119,7 +133,7 @@ void CpuBackend::linear(const TensorPlace& weight,
                         size_t num_outputs,
                         bool add_to_output) {
     const size_t num_tasks = (num_outputs + kOutputsPerTask - 1) / kOutputsPerTask;
-    pool_.run(num_tasks, [&](size_t task, uint32_t thread) {
+    parallel(num_tasks, kOutputsPerTask * num_inputs * inputs.size(), [&](size_t task, uint32_t thread) {
         kernels_.linear({.weight = weights<uint16_t>(weight.offset),
                          .bias = bias == nullptr ? nullptr : weights<uint16_t>(bias->offset),
                          .inputs = inputs.data(),
@@ -143,7 +157,7 @@ void CpuBackend::rotate_and_cache(size_t block) {
     const size_t num_heads = config_.num_heads;
     const size_t num_kv_heads = config_.num_kv_heads;
     const size_t qkv_dim = (num_heads + 2 * num_kv_heads) * kHeadDim;
-    pool_.run(rows_.size(), [&](size_t row, uint32_t) {
+    parallel(rows_.size(), qkv_dim, [&](size_t row, uint32_t) {
         float* const queries = qkv_.data() + row * qkv_dim; // [H, D]
         float* const keys = queries + num_heads * kHeadDim; // [G, D]
         const float* const values = keys + num_kv_heads * kHeadDim;
@@ -169,8 +183,14 @@ void CpuBackend::attend(size_t block, const TensorPlace& sinks) {
     for (size_t head = 0; head < config_.num_heads; head++) {
         sink_logits[head] = bf16_to_float(weights<uint16_t>(sinks.offset)[head]);
     }
+    size_t num_keys = 0;
+    for (const Row& row : rows_) {
+        num_keys += std::min(row.position + 1, window);
+    }
+    // Scores and values of a group's heads.
+    const size_t operations_per_task = num_keys / rows_.size() * group * 2 * kHeadDim;
     // Rows of one key/value head are neighbouring tasks: they read the same keys.
-    pool_.run(num_kv_heads * rows_.size(), [&](size_t task, uint32_t) {
+    parallel(num_kv_heads * rows_.size(), operations_per_task, [&](size_t task, uint32_t) {
         const size_t kv_head = task / rows_.size();
         const size_t row = task % rows_.size();
         const size_t position = rows_[row].position;
@@ -246,19 +266,21 @@ void CpuBackend::group_by_expert() {
 }
 
 template <class Piece>
-void CpuBackend::for_each_expert_piece(size_t num_outputs, const Piece& piece) {
+void CpuBackend::for_each_expert_piece(size_t num_inputs, size_t num_outputs, const Piece& piece) {
     const size_t pieces_per_group = (num_outputs + kOutputsPerTask - 1) / kOutputsPerTask;
-    pool_.run(groups_.size() * pieces_per_group, [&](size_t task, uint32_t thread) {
-        const size_t first = task % pieces_per_group * kOutputsPerTask;
-        piece(groups_[task / pieces_per_group], first, std::min(num_outputs, first + kOutputsPerTask), thread);
-    });
+    const size_t rows_per_group = row_of_.size() / groups_.size();
+    parallel(groups_.size() * pieces_per_group, rows_per_group * kOutputsPerTask * num_inputs,
+             [&](size_t task, uint32_t thread) {
+                 const size_t first = task % pieces_per_group * kOutputsPerTask;
+                 piece(groups_[task / pieces_per_group], first, std::min(num_outputs, first + kOutputsPerTask), thread);
+             });
 }
 
 void CpuBackend::apply_experts(uint64_t experts_offset, const ExpertPlaces& expert) {
     const size_t embedding_dim = config_.embedding_dim;
     const size_t mlp_dim = config_.mlp_dim;
     const size_t num_active = config_.num_active_experts;
-    pool_.run(rows_.size(), [&](size_t row, uint32_t) {
+    parallel(rows_.size(), embedding_dim, [&](size_t row, uint32_t) {
         kernels_.to_block_order(normalized_.data() + row * embedding_dim, block_ordered_.data() + row * embedding_dim,
                                 embedding_dim);
     });
@@ -266,38 +288,40 @@ void CpuBackend::apply_experts(uint64_t experts_offset, const ExpertPlaces& expe
         expert_inputs_[assignment] = block_ordered_.data() + row_of_[assignment] * embedding_dim;
     }
 
-    for_each_expert_piece(mlp_dim, [&](const ExpertGroup& group, size_t first, size_t last, uint32_t thread) {
-        const uint64_t base = experts_offset + group.expert * expert.stride;
-        kernels_.expert_gate_up({.matrix = {.blocks = weights<uint8_t>(base + expert.mlp1_blocks.offset),
-                                            .scales = weights<uint8_t>(base + expert.mlp1_scales.offset),
-                                            .bias = weights<uint16_t>(base + expert.mlp1_bias.offset),
-                                            .num_inputs = embedding_dim},
-                                 .inputs = expert_inputs_.data() + group.begin,
-                                 .hidden = hidden_.data() + group.begin * mlp_dim,
-                                 .num_rows = group.end - group.begin,
-                                 .hidden_stride = mlp_dim,
-                                 .first = first,
-                                 .last = last,
-                                 .swiglu_limit = config_.swiglu_limit,
-                                 .scratch = scratch(thread)});
-    });
-    for_each_expert_piece(embedding_dim, [&](const ExpertGroup& group, size_t first, size_t last, uint32_t thread) {
-        const uint64_t base = experts_offset + group.expert * expert.stride;
-        kernels_.expert_down({.matrix = {.blocks = weights<uint8_t>(base + expert.mlp2_blocks.offset),
-                                         .scales = weights<uint8_t>(base + expert.mlp2_scales.offset),
-                                         .bias = weights<uint16_t>(base + expert.mlp2_bias.offset),
-                                         .num_inputs = mlp_dim},
-                              .inputs = hidden_rows_.data() + group.begin,
-                              .output = expert_output_.data() + group.begin * embedding_dim,
-                              .num_rows = group.end - group.begin,
-                              .output_stride = embedding_dim,
-                              .first = first,
-                              .last = last,
-                              .scratch = scratch(thread)});
-    });
+    for_each_expert_piece(
+        2 * embedding_dim, mlp_dim, [&](const ExpertGroup& group, size_t first, size_t last, uint32_t thread) {
+            const uint64_t base = experts_offset + group.expert * expert.stride;
+            kernels_.expert_gate_up({.matrix = {.blocks = weights<uint8_t>(base + expert.mlp1_blocks.offset),
+                                                .scales = weights<uint8_t>(base + expert.mlp1_scales.offset),
+                                                .bias = weights<uint16_t>(base + expert.mlp1_bias.offset),
+                                                .num_inputs = embedding_dim},
+                                     .inputs = expert_inputs_.data() + group.begin,
+                                     .hidden = hidden_.data() + group.begin * mlp_dim,
+                                     .num_rows = group.end - group.begin,
+                                     .hidden_stride = mlp_dim,
+                                     .first = first,
+                                     .last = last,
+                                     .swiglu_limit = config_.swiglu_limit,
+                                     .scratch = scratch(thread)});
+        });
+    for_each_expert_piece(
+        mlp_dim, embedding_dim, [&](const ExpertGroup& group, size_t first, size_t last, uint32_t thread) {
+            const uint64_t base = experts_offset + group.expert * expert.stride;
+            kernels_.expert_down({.matrix = {.blocks = weights<uint8_t>(base + expert.mlp2_blocks.offset),
+                                             .scales = weights<uint8_t>(base + expert.mlp2_scales.offset),
+                                             .bias = weights<uint16_t>(base + expert.mlp2_bias.offset),
+                                             .num_inputs = mlp_dim},
+                                  .inputs = hidden_rows_.data() + group.begin,
+                                  .output = expert_output_.data() + group.begin * embedding_dim,
+                                  .num_rows = group.end - group.begin,
+                                  .output_stride = embedding_dim,
+                                  .first = first,
+                                  .last = last,
+                                  .scratch = scratch(thread)});
+        });
 
     // In the order of the choices, so that the sum does not depend on how experts are scheduled.
-    pool_.run(rows_.size(), [&](size_t row, uint32_t) {
+    parallel(rows_.size(), num_active * embedding_dim, [&](size_t row, uint32_t) {
         float* const residual = residual_.data() + row * embedding_dim;
         for (size_t k = 0; k < num_active; k++) {
             const float routing_weight = routing_weights_[row * num_active + k];

@@ -54,6 +54,8 @@ private:
     const Element* weights(uint64_t offset) const {
         return reinterpret_cast<const Element*>(mapping_->bytes().data() + offset);
     }
+    // Runs a loop's tasks in the threads of the pool, or in this one if they are small.
+    void parallel(size_t num_tasks, size_t operations_per_task, const ThreadPool::Task& task);
     // output = or += inputs . weight^T + bias for `inputs.size()` rows, with the outputs divided among the threads.
     void linear(const TensorPlace& weight,
                 const TensorPlace* bias,
@@ -62,9 +64,10 @@ private:
                 std::vector<float>& output,
                 size_t num_outputs,
                 bool add_to_output);
-    // Runs task(group, first, last, thread) over every expert group with [0, num_outputs) cut into pieces.
+    // Runs piece(group, first, last, thread) over every expert group with [0, num_outputs) cut into pieces; num_inputs
+    // multiply-adds make an output of a row.
     template <class Piece>
-    void for_each_expert_piece(size_t num_outputs, const Piece& piece);
+    void for_each_expert_piece(size_t num_inputs, size_t num_outputs, const Piece& piece);
     void group_by_expert();
     float* scratch(uint32_t thread) { return scratch_.data() + thread * scratch_stride_; }
 

@@ -456,6 +456,9 @@ void attention(const AttentionArguments& arguments) {
     for (; query + 8 <= arguments.num_queries; query += 8) {
         attend<8>(arguments, query);
     }
+    for (; query + 2 <= arguments.num_queries; query += 2) {
+        attend<2>(arguments, query);
+    }
     for (; query < arguments.num_queries; query++) {
         attend<1>(arguments, query);
     }
