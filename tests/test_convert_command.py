@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import argparse
 import io
+import os
 import runpy
+import stat
 import sys
 from pathlib import Path
 
@@ -94,6 +96,25 @@ def test_force_replaces_a_file(source: Path, capfd: pytest.CaptureFixture[str]) 
     assert "exists: use --force to replace it" in capfd.readouterr().err
     assert run(*arguments, "--force") == 0
     assert destination.stat().st_size == 404480
+
+
+def test_an_interrupt_after_the_last_byte_tells_that_the_file_is_complete(
+    source: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """The last thing to happen is the sync of the folder, when the file has its name already."""
+    real_fsync = os.fsync
+
+    def fsync(descriptor: int) -> None:
+        if stat.S_ISDIR(os.fstat(descriptor).st_mode):
+            raise KeyboardInterrupt
+        real_fsync(descriptor)
+
+    monkeypatch.setattr("os.fsync", fsync)
+    destination = source / "out.bin"
+    assert run(source, destination, "--vocabulary", source / "vocabulary.tiktoken") == 130
+    assert capfd.readouterr().err == f"gptoss: interrupted, {destination} was complete already.\n"
+    assert destination.stat().st_size == 404480
+    assert list(source.glob(".*.partial")) == []
 
 
 def test_the_script_takes_openai_s_flags(

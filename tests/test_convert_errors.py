@@ -88,6 +88,15 @@ def test_source_has_no_safetensors(refusal: Callable[..., str], source: Path) ->
     assert "has no .safetensors file, nor has a folder original/ in it" in refusal()
 
 
+def test_only_the_index_was_downloaded(
+    refusal: Callable[..., str], source: Path, checkpoint: Checkpoint
+) -> None:
+    write_hugging_face_checkpoint(source, TINY, checkpoint, shards=2)
+    for shard in source.glob("*.safetensors"):
+        shard.unlink()
+    assert refusal().count(", which model.safetensors.index.json names, does not exist.") == 2
+
+
 def test_original_folder_is_found(
     attempt: Callable[..., ConversionReport], source: Path, checkpoint: Checkpoint
 ) -> None:

@@ -82,6 +82,30 @@ def test_the_old_file_stays_until_the_new_one_is_complete(source: Path, destinat
     assert list(destination.parent.iterdir()) == [destination]
 
 
+def test_a_file_that_cannot_be_created(
+    source: Path, destination: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(path: Path, mode: str) -> FileIO:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+    monkeypatch.setattr("gptoss.convert.output_file.FileIO", refuse)
+    with pytest.raises(ConversionError, match="partial cannot be created: Permission denied"):
+        convert_there(source, destination)
+
+
+def test_an_interrupt_just_after_the_file_was_created(
+    source: Path, destination: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def create_and_interrupt(path: Path, mode: str) -> FileIO:
+        path.touch()
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("gptoss.convert.output_file.FileIO", create_and_interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        convert_there(source, destination)
+    assert list(destination.parent.iterdir()) == []
+
+
 @pytest.fixture
 def no_sendfile(monkeypatch: pytest.MonkeyPatch) -> None:
     """As on systems that cannot copy from file to file, so that fakes of FileIO see all bytes."""

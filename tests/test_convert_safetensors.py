@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import json
+import os
 import re
+from io import FileIO
 from pathlib import Path
 from typing import Any
 
@@ -106,6 +110,7 @@ def test_truncated_within_the_tensors(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("header", "sentence"),
     [
+        (b"", "is no JSON"),
         (b"{", "is no JSON"),
         (b"\xff\xfe\x00", "is no JSON"),
         (b"[" * 100_000, "is no JSON"),
@@ -156,6 +161,31 @@ def test_a_file_that_shrinks_while_it_is_read(tmp_path: Path) -> None:
     with pytest.raises(ConversionError, match=r"ended at byte \d+ while it was read"):
         file.tensors["bytes"].read_into(0, np.empty(10, np.uint8))
     file.close()
+
+
+@pytest.mark.parametrize("first_read", [0, 1, 2])
+def test_a_disk_that_cannot_be_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, first_read: int
+) -> None:
+    """The first reads are of the header's length, the header and a tensor."""
+    path = tmp_path / "unreadable.safetensors"
+    write_safetensors(path, TWO_TENSORS)
+    num_reads = 0
+
+    class FailingFile(FileIO):
+        def readinto(self, buffer: Any) -> int:
+            nonlocal num_reads
+            num_reads += 1
+            if num_reads > first_read:
+                raise OSError(errno.EIO, os.strerror(errno.EIO))
+            return super().readinto(buffer)
+
+    monkeypatch.setattr("gptoss.convert.safetensors_file.FileIO", FailingFile)
+    with (
+        pytest.raises(ConversionError, match=r"cannot be read at byte \d+: Input/output error"),
+        contextlib.closing(SafetensorsFile(path)) as file,
+    ):
+        file.tensors["bytes"].read_into(0, np.empty(10, np.uint8))
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])

@@ -14,6 +14,7 @@ from io import FileIO
 from pathlib import Path
 from typing import Any, TypeGuard
 
+import numpy as np
 from numpy.typing import NDArray
 
 from gptoss.errors import ConversionError
@@ -113,6 +114,8 @@ class SafetensorsFile:
 
     def read_into(self, offset: int, buffer: NDArray[Any]) -> None:
         """Fill a contiguous array with the bytes at an offset of the file."""
+        if buffer.nbytes == 0:
+            return  # A memoryview of nothing cannot be cast.
         view = buffer.data.cast("B")
         self._file.seek(offset)
         while len(view) > 0:
@@ -152,11 +155,9 @@ class SafetensorsFile:
                 yield name, self._parse_entry(name, entry)
 
     def _read_start(self, offset: int, num_bytes: int) -> bytes:
-        self._file.seek(offset)
-        content = self._file.read(num_bytes)
-        if content is None or len(content) != num_bytes:
-            raise ConversionError(f"{self.path} cannot be read: it ends within its header.")
-        return content
+        content = np.empty(num_bytes, np.uint8)
+        self.read_into(offset, content)
+        return content.tobytes()
 
     def _parse_json(self, text: bytes) -> list[tuple[str, Any]]:
         """Parse the header as a list of pairs, so that a name that is there twice is noticed."""
