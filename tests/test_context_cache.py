@@ -73,6 +73,23 @@ def test_next_turn_after_an_answer_whose_analysis_is_dropped(shape_name: str) ->
     np.testing.assert_array_equal(context.logits(), fresh)
 
 
+@pytest.mark.parametrize("turn", [0, 1, 7, 23, 38])
+def test_rewind_to_any_turn_of_a_long_conversation(turn: int) -> None:
+    """Of more turns than the cache keeps snapshots: then every other one, so two turns at most."""
+    context = gptoss.Context(model("short_window"), max_batch_tokens=64)
+    ends = []
+    for seed in range(40):
+        context.append(random_tokens(50, seed=seed))
+        context.process()
+        ends.append(context.num_tokens)
+    kept = context.tokens[: ends[turn]]
+    context.truncate(len(kept))
+    assert context.num_cached_tokens >= len(kept) - 2 * 50
+    np.testing.assert_array_equal(
+        context.logits(), processed_context(model("short_window"), kept).logits()
+    )
+
+
 @pytest.mark.parametrize("shared", [1000, 2500, 4999])
 def test_rewind_in_a_long_prompt_reprocesses_a_bounded_part(shared: int) -> None:
     """Snapshots of the rings are taken every 2,048 tokens, so no rewind costs more than that."""
