@@ -63,12 +63,24 @@ def test_model_says_where_it_is_from_and_where_it_runs() -> None:
     assert str(model_path()) in repr(loaded)
 
 
+def test_model_without_a_path_is_the_demo_model_of_the_package() -> None:
+    demo = gptoss.Model()
+    assert demo.is_demo
+    assert demo.path.name == "demo-model.bin"
+    assert demo.memory.weights < 3e6
+    assert demo.config.vocabulary_size == 464
+
+
 def test_path_may_be_text() -> None:
     assert gptoss.Model(str(model_path())).path == model_path()
 
 
 def test_threads_default_to_the_processors_that_are_available() -> None:
-    assert gptoss.Model(model_path()).threads == os.cpu_count()
+    if hasattr(os, "sched_getaffinity"):
+        available = len(os.sched_getaffinity(0))
+    else:
+        available = os.cpu_count() or 1
+    assert gptoss.Model(model_path()).threads == available
 
 
 @pytest.mark.parametrize("threads", [0, -1, 1025])
