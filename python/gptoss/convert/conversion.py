@@ -157,7 +157,10 @@ def _oversized_scales(weights: ModelWeights, progress: Progress) -> list[str]:
 
 def _copy(stored: TensorBytes, output: OutputFile, workspace: Workspace) -> None:
     """Copy bytes of the checkpoint within the system or, where it cannot, through memory."""
-    num_copied = output.copy(stored.tensor.file.fileno(), stored.offset, stored.num_bytes)
+    file = stored.tensor.file
+    # What lies behind is soon needed: the disk reads it while these bytes are written.
+    file.prefetch(stored.offset + stored.num_bytes, PIECE_BYTES)
+    num_copied = output.copy(file.fileno(), stored.offset, stored.num_bytes)
     if num_copied < stored.num_bytes:
         rest = TensorBytes(
             stored.tensor, stored.first_byte + num_copied, stored.num_bytes - num_copied

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from io import FileIO
@@ -111,6 +112,11 @@ class SafetensorsFile:
     def close(self) -> None:
         """Close the file; its tensors cannot be read any more."""
         self._file.close()
+
+    def prefetch(self, offset: int, num_bytes: int) -> None:
+        """Let the system read bytes into its cache while this process does something else."""
+        if hasattr(os, "posix_fadvise"):
+            os.posix_fadvise(self.fileno(), offset, num_bytes, os.POSIX_FADV_WILLNEED)
 
     def read_into(self, offset: int, buffer: NDArray[Any]) -> None:
         """Fill a contiguous array with the bytes at an offset of the file."""
