@@ -60,6 +60,21 @@ def test_returning_to_the_end_of_a_prompt_costs_one_token(shape_name: str) -> No
     np.testing.assert_array_equal(context.logits(), logits)
 
 
+@pytest.mark.parametrize("back", [1, 2, 3, 17])
+@pytest.mark.parametrize("shape_name", SHAPES_WITH_RINGS)
+@pytest.mark.parametrize("then", [[], [5]], ids=["same", "other"])
+def test_returning_to_shortly_before_the_end_of_a_prompt(
+    shape_name: str, back: int, then: list[int]
+) -> None:
+    """What is kept of the rings there reaches one window back and no further."""
+    context = processed_context(model(shape_name), random_tokens(300), max_batch_tokens=32)
+    context.sample(max_output_tokens=200, seed=1)
+    context.truncate(300 - back)
+    context.append(then)
+    fresh = processed_context(model(shape_name), context.tokens).logits()
+    np.testing.assert_array_equal(context.logits(), fresh)
+
+
 @pytest.mark.parametrize("shape_name", SHAPES_WITH_RINGS)
 def test_next_turn_after_an_answer_whose_analysis_is_dropped(shape_name: str) -> None:
     """Harmony drops the analysis from the history: the shared prefix ends where the prompt did."""
