@@ -78,10 +78,6 @@ std::vector<uint32_t> slow_byte_pair_encoding(const std::vector<std::string>& to
     return ids;
 }
 
-BytePairEncoding encoding_of(const std::vector<std::string>& tokens) {
-    return BytePairEncoding({tokens.begin(), tokens.end()});
-}
-
 } // namespace
 
 TEST(every_code_point_is_decoded_and_surrogates_are_not) {
@@ -172,7 +168,7 @@ TEST(byte_pair_encoding_equals_its_slow_definition) {
                 tokens.push_back(joined);
             }
         }
-        const BytePairEncoding encoding = encoding_of(tokens);
+        const BytePairEncoding encoding({tokens.begin(), tokens.end()});
         for (int i = 0; i < 50; i++) {
             std::string piece;
             for (size_t j = 1 + random() % 40; j > 0; j--) {
@@ -189,20 +185,20 @@ TEST(byte_pair_encoding_equals_its_slow_definition) {
 }
 
 TEST(a_piece_that_is_a_token_is_that_token) {
-    const BytePairEncoding encoding = encoding_of({"a", "b", "abab", "ba"}); // merges would give a, ba, b
+    const BytePairEncoding encoding({"a", "b", "abab", "ba"}); // merges would give a, ba, b
     std::vector<uint32_t> ids = {7};
     encoding.encode("abab", ids);
     CHECK((ids == std::vector<uint32_t>{7, 2}));
 }
 
 TEST(a_byte_without_a_token_is_named) {
-    const BytePairEncoding encoding = encoding_of({"a", "ab"});
+    const BytePairEncoding encoding({"a", "ab"});
     std::vector<uint32_t> ids;
     CHECK_FAILS(gptoss_status_unsupported_argument, "0xc3", encoding.encode("a\xC3\xA4", ids));
 }
 
 TEST(a_megabyte_of_one_letter_takes_no_quadratic_time) {
-    const BytePairEncoding encoding = encoding_of({"a", "aa", "aaaa"});
+    const BytePairEncoding encoding({"a", "aa", "aaaa"});
     std::vector<uint32_t> ids;
     encoding.encode(std::string(1 << 20, 'a'), ids);
     CHECK_EQUAL(ids.size(), size_t{1} << 18);
