@@ -60,6 +60,20 @@ def test_returning_to_the_end_of_a_prompt_costs_one_token(shape_name: str) -> No
     np.testing.assert_array_equal(context.logits(), logits)
 
 
+@pytest.mark.parametrize("shape_name", SHAPES_WITH_RINGS)
+def test_returning_to_the_end_of_a_prompt_that_replaced_another(shape_name: str) -> None:
+    """Of the same length, so that what was kept of the first one must be forgotten."""
+    first = random_tokens(300)
+    second = first[:100] + random_tokens(200, seed=6)
+    context = processed_context(model(shape_name), first, max_batch_tokens=32)
+    context.reset()
+    context.append(second)
+    context.sample(max_output_tokens=200, seed=1)
+    context.truncate(300)
+    fresh = processed_context(model(shape_name), second).logits()
+    np.testing.assert_array_equal(context.logits(), fresh)
+
+
 @pytest.mark.parametrize("back", [1, 2, 3, 17])
 @pytest.mark.parametrize("shape_name", SHAPES_WITH_RINGS)
 @pytest.mark.parametrize("then", [[], [5]], ids=["same", "other"])
