@@ -99,7 +99,6 @@ def hugging_face_logits(case: Case) -> NDArray[np.float32]:
             directory,
             dtype=torch.float32,
             attn_implementation="eager",
-            experts_implementation="eager",
         )
     model.eval()
     tokens = torch.tensor([case.tokens])
