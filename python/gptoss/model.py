@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from gptoss import _native
-from gptoss.errors import BackendError
 from gptoss.tokenizer import Tokenizer
 
 _BACKENDS = {
@@ -170,6 +169,3 @@ class Model:
             "A Model cannot be pickled: it maps a file and owns threads. "
             "Load it again in the other process, from the same path."
         )
-
-
-__all__ = ["BackendError", "MemoryUse", "Model", "ModelConfig", "TensorInfo"]
