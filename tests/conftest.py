@@ -1,6 +1,7 @@
 """What all tests share: paths, and how hypothesis runs in continuous integration."""
 
 import os
+import signal
 from pathlib import Path
 
 import gptoss
@@ -12,6 +13,11 @@ import pytest
 hypothesis.settings.register_profile("default", deadline=None)
 hypothesis.settings.register_profile("ci", deadline=None, derandomize=True, print_blob=True)
 hypothesis.settings.load_profile("ci" if "CI" in os.environ else "default")
+
+# A shell starts what runs in the background with Ctrl-C ignored, and programs inherit that. The
+# tests that interrupt a program need it to be heard.
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")
