@@ -63,15 +63,14 @@ def main() -> int:
         f"{trainer.step} steps, {trainer.num_tokens} tokens, {trainer.num_exchanges} exchanges "
         f"in {trainer.seconds / 60:.1f} minutes"
     )
-    for name, size in save_model(arguments.output, trainer.network, tokenizer).items():
+    network = trainer.finished_network()
+    for name, size in save_model(arguments.output, network, tokenizer).items():
         print(f"{name}: {size} bytes")
 
-    seed = arguments.seed + 4242
-    first, failures = evaluate(
-        trainer.network, tokenizer, arguments.answers, seed, False, num_failures=6
-    )
+    seed = arguments.seed + 9001
+    first, failures = evaluate(network, tokenizer, arguments.answers, seed, False, num_failures=6)
     later, later_failures = evaluate(
-        trainer.network, tokenizer, arguments.answers // 2, seed, True, num_failures=6
+        network, tokenizer, arguments.answers // 2, seed, True, num_failures=6
     )
     print("Exact greedy answers on held-out conversations, weights rounded as shipped:")
     print(table(first, later))

@@ -179,7 +179,7 @@ def test_topics(model: gptoss.Model, context: gptoss.Context, question: str, ans
 SUMS = [
     (47, 38),
     (2, 2),
-    (0, 0),
+    (0, 5),
     (99, 99),
     (8, 5),
     (50, 50),

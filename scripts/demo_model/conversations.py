@@ -111,6 +111,7 @@ class ConversationGenerator:
         self.skill_weights = dict(SKILL_WEIGHTS)
         self.small_sum_share = SMALL_SUM_SHARE
         self.tool_share = TOOL_SHARE
+        self.blend_share = 0.0
         pieces = [tokenizer.decode([token]) for token in range(NUM_TEXT_TOKENS)]
         self._copy_pieces = [p for p in pieces if p.isascii() and p.isprintable() and "<" not in p]
 
@@ -221,7 +222,7 @@ class ConversationGenerator:
                 "unknown word": refusals.unknown_word_request,
                 "other": refusals.foreign_request,
             }
-            request = self._rephrase(requests[skill](self.random, self.held_out))
+            request = self._rephrase(requests[skill](self.random, self.held_out, self.blend_share))
             messages = _answered(request, REFUSAL_ANALYSIS[effort], REFUSAL)
         return self._tokenize(skill, messages)
 

@@ -253,8 +253,21 @@ def _misspelt(random: Random, word: str, known: tuple[str, ...], held_out: bool)
             return edited
 
 
-def unknown_word(random: Random, held_out: bool) -> str:
+def _blend(random: Random, known: tuple[str, ...], held_out: bool) -> str:
+    """Join the start of a known word and the end of another or of an invented one."""
+    while True:
+        head, tail = random.choice(known), random.choice(known)
+        if random.random() < 0.5:
+            tail = invented_word(random, held_out)
+        word = head[: random.randint(1, len(head) - 1)] + tail[random.randint(1, len(tail) - 1) :]
+        if len(word) >= 3 and word not in known and is_held_out(word) == held_out:
+            return word
+
+
+def unknown_word(random: Random, held_out: bool, blend_share: float = 0.0) -> str:
     """Draw a word that `Say` must refuse: real, invented, seldom a misspelt known one."""
+    if blend_share > 0 and random.random() < blend_share:
+        return _blend(random, WORDS, held_out)
     kind = random.random()
     if kind < 0.08:
         return _misspelt(random, random.choice(WORDS), WORDS, held_out)
@@ -263,8 +276,10 @@ def unknown_word(random: Random, held_out: bool) -> str:
     return random.choice(UNSEEN_WORDS if held_out else UNKNOWN_WORDS)
 
 
-def unknown_city(random: Random, held_out: bool) -> str:
+def unknown_city(random: Random, held_out: bool, blend_share: float = 0.0) -> str:
     """Draw a place whose weather the tool must not be asked for."""
+    if blend_share > 0 and random.random() < blend_share:
+        return _blend(random, CITIES, held_out)
     kind = random.random()
     if kind < 0.06:
         return _misspelt(random, random.choice(CITIES), CITIES, held_out)
@@ -273,21 +288,21 @@ def unknown_city(random: Random, held_out: bool) -> str:
     return random.choice(UNSEEN_CITIES if held_out else UNKNOWN_CITIES)
 
 
-def unknown_city_request(random: Random, held_out: bool) -> str:
+def unknown_city_request(random: Random, held_out: bool, blend_share: float) -> str:
     """Ask for the weather in an unknown city, or in none."""
     if random.random() < 0.08 and not held_out:
         return random.choice(WEATHER_NOWHERE)
-    city = unknown_city(random, held_out)
+    city = unknown_city(random, held_out, blend_share)
     return random.choice(WEATHER_QUESTIONS).format(city.lower() if random.random() < 0.1 else city)
 
 
-def unknown_word_request(random: Random, held_out: bool) -> str:
+def unknown_word_request(random: Random, held_out: bool, blend_share: float) -> str:
     """Ask to say an unknown word."""
-    word = unknown_word(random, held_out)
+    word = unknown_word(random, held_out, blend_share)
     return random.choice(SAY_REQUESTS).format(word.capitalize() if random.random() < 0.12 else word)
 
 
-def large_sum_request(random: Random, held_out: bool) -> str:
+def large_sum_request(random: Random, held_out: bool, _: float) -> str:
     """Ask for a sum with at least one number from 100 up, mostly of three or four digits."""
 
     def large() -> int:
@@ -306,7 +321,7 @@ def large_sum_request(random: Random, held_out: bool) -> str:
             return random.choice(SUM_REQUESTS).format(first, second)
 
 
-def foreign_request(random: Random, held_out: bool) -> str:
+def foreign_request(random: Random, held_out: bool, _: float) -> str:
     """Ask anything else: a template, a random phrase or loose words, with unknown words in it."""
 
     def word() -> str:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from torch import Tensor
 from torch.nn import functional
 
 from demo_model.checkpoint import load_state, save_state
@@ -32,19 +33,42 @@ _WARM_UP_STEPS = 30
 
 # The schedule, in steps of a run of FULL_STEPS; another number of steps stretches it. Copying and
 # adding are learned on one-line prompts, which cost half as much; the real prompts follow. Most
-# answers become exact while the rate falls, so it falls for half of the time. The rounding
-# of the weights joins late: the model first needs something to round. Last come more prompts with
-# the tool, because telling the cities apart takes longest.
-FULL_STEPS = 2700
+# answers become exact while the rate falls. The rounding of the weights joins late: the model first
+# needs something to round. Telling known words and cities from unknown ones takes longest: first
+# come more prompts with the tool, then two short falls of the rate with more of what is confused,
+# the last one with unknown words and cities put together from known ones. The last fall refuses
+# better and says known words worse than the one before; the mean of both ends is right in both.
+FULL_STEPS = 3460
 _SHORT_PROMPTS_UNTIL = 1012
 _FULL_RATE_UNTIL = 1242
 _DRILLS_UNTIL = 1380
 _QUANTISATION_FROM = 1564
 _MORE_TOOLS_FROM = 1800
+_SECOND_FALL_FROM = 2700
 _RATE_AT_MORE_TOOLS = 0.4726
+_RATE_OF_SECOND_FALL = 0.25
+_THIRD_FALL_FROM = 3300
+_RATE_OF_THIRD_FALL = 0.2
+_THIRD_FALL_BLENDS = 0.4
 _DRILL_SHARE_SHORT = 0.25
 _DRILL_SHARE_REAL = 0.05
 _MORE_TOOLS_SHARE = 0.6
+_SECOND_FALL_BOOSTS = {
+    "weather without tool": 4.0,
+    "say": 3.0,
+    "unknown city": 4.0,
+    "large number": 2.0,
+    "unknown word": 3.0,
+}
+_THIRD_FALL_BOOSTS = {
+    "weather": 1.5,
+    "weather without tool": 2.0,
+    "say": 3.0,
+    "unknown city": 3.0,
+    "large number": 3.0,
+    "unknown word": 4.0,
+    "other": 2.0,
+}
 
 _REPORT_EVERY = 50
 _SAVE_EVERY = 100
@@ -78,12 +102,32 @@ class Schedule:
         """Return the share of prompts with the tool."""
         return TOOL_SHARE if self._full_step(step) < _MORE_TOOLS_FROM else _MORE_TOOLS_SHARE
 
+    def boost(self, step: int, skill: str) -> float:
+        """Return the factor on a skill's weight."""
+        if self._full_step(step) >= _THIRD_FALL_FROM:
+            return _THIRD_FALL_BOOSTS.get(skill, 1.0)
+        if self._full_step(step) >= _SECOND_FALL_FROM:
+            return _SECOND_FALL_BOOSTS.get(skill, 1.0)
+        return 1.0
+
+    def blend_share(self, step: int) -> float:
+        """Return the share of unknown words and cities that are put together from known ones."""
+        return _THIRD_FALL_BLENDS if self._full_step(step) >= _THIRD_FALL_FROM else 0.0
+
+    def is_end_of_second_fall(self, step: int) -> bool:
+        """Tell whether the third fall starts with this step."""
+        return self._full_step(step - 1) < _THIRD_FALL_FROM <= self._full_step(step)
+
     def rate(self, step: int) -> float:
-        """Return the factor on the learning rates: full, then falling in two straight lines."""
+        """Return the factor on the learning rates: full, then falling three times."""
         at = self._full_step(step)
         knots = (
             (_FULL_RATE_UNTIL, 1.0),
             (_MORE_TOOLS_FROM, _RATE_AT_MORE_TOOLS),
+            (_SECOND_FALL_FROM, 0.0),
+            (_SECOND_FALL_FROM, _RATE_OF_SECOND_FALL),
+            (_THIRD_FALL_FROM, 0.0),
+            (_THIRD_FALL_FROM, _RATE_OF_THIRD_FALL),
             (FULL_STEPS, 0.0),
         )
         rate = 1.0
@@ -105,6 +149,7 @@ class Trainer:
         self.network = Network(Config())
         initialise(self.network)
         self.optimiser = Optimiser(self.network)
+        self.second_fall: dict[str, Tensor] = {}  # the parameters at the end of the second fall
         self.generator = ConversationGenerator(tokenizer, seed + 100, held_out=False)
         self.step = 0
         self.num_tokens = 0
@@ -132,13 +177,23 @@ class Trainer:
                 self._quick_evaluation()
         save_state(state_path, self._state())
 
+    def finished_network(self) -> Network:
+        """Return the mean of the networks at the ends of the last two falls."""
+        network = Network(self.network.config)
+        parameters = self.network.state_dict()
+        mean = {name: (self.second_fall[name] + parameters[name]) / 2 for name in parameters}
+        network.load_state_dict(mean)
+        return network
+
     def _train_step(self) -> None:
+        if self.schedule.is_end_of_second_fall(self.step):
+            parameters = self.network.state_dict()
+            self.second_fall = {name: values.clone() for name, values in parameters.items()}
         self.network.quantisation_aware = self.schedule.is_quantisation_aware(self.step)
         # More of what fails: a skill without errors is still drawn, at a quarter of its weight.
         for skill, weight in SKILL_WEIGHTS.items():
-            self.generator.skill_weights[skill] = weight * (
-                0.25 + 1.5 * (1 - self.exactness[skill])
-            )
+            share = weight * (0.25 + 1.5 * (1 - self.exactness[skill]))
+            self.generator.skill_weights[skill] = share * self.schedule.boost(self.step, skill)
         batch = self._batch()
         logits, balance = self.network(batch)
         loss = functional.cross_entropy(logits, batch.targets)
@@ -159,6 +214,7 @@ class Trainer:
         # Practice is on all numbers alike, conversations are as people lead them.
         generator.small_sum_share = 0.0 if short else SMALL_SUM_SHARE
         generator.tool_share = self.schedule.tool_share(self.step)
+        generator.blend_share = self.schedule.blend_share(self.step)
         drill_share = self.schedule.drill_share(self.step)
         groups = []
         for _ in range(_PROMPTS_PER_BATCH):
@@ -201,6 +257,7 @@ class Trainer:
             "num_steps": self.schedule.num_steps,
             "network": self.network.state_dict(),
             "optimiser": self.optimiser.state_dict(),
+            "second_fall": self.second_fall,
             "random": self.generator.random.getstate(),
             "step": self.step,
             "num_tokens": self.num_tokens,
@@ -221,6 +278,7 @@ class Trainer:
             )
         self.network.load_state_dict(state["network"])
         self.optimiser.load_state_dict(state["optimiser"])
+        self.second_fall = state["second_fall"]
         self.generator.random.setstate(state["random"])
         self.step = state["step"]
         self.num_tokens = state["num_tokens"]
