@@ -30,3 +30,12 @@ def repository() -> Path:
 def demo_model_path() -> Path:
     """The demo model of the installed package."""
     return Path(gptoss.__file__).parent / "data" / "demo-model.bin"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def openai_harmony_without_network(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """openai-harmony, which tests compare with, would download the vocabulary that the package has."""
+    if "TIKTOKEN_ENCODINGS_BASE" not in os.environ:
+        directory = tmp_path_factory.mktemp("encodings")
+        (directory / "o200k_base.tiktoken").write_bytes(format_tiktoken(load_o200k_base()))
+        os.environ["TIKTOKEN_ENCODINGS_BASE"] = str(directory)

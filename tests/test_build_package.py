@@ -57,8 +57,8 @@ def distributions(repository: Path, tmp_path_factory: pytest.TempPathFactory) ->
     directory = tmp_path_factory.mktemp("distributions")
     # The backend's own entry points, so that nothing is fetched and no other tool is needed.
     build = (
-        "import sys; from setuptools import build_meta; "
-        "build_meta.build_sdist(sys.argv[1]); build_meta.build_wheel(sys.argv[1])"
+        "import sys; from setuptools import build_meta; directory = sys.argv[1]; "
+        "build_meta.build_sdist(directory); build_meta.build_wheel(directory)"
     )
     result = subprocess.run(
         [sys.executable, "-c", build, str(directory)],
