@@ -7,6 +7,7 @@ from pathlib import Path
 import gptoss
 import hypothesis
 import pytest
+from gptoss.vocabulary import format_tiktoken, load_o200k_base
 
 # No time limit per example: the machines that run these tests are slow and shared. In continuous
 # integration the examples are the same in every run.
@@ -34,7 +35,7 @@ def demo_model_path() -> Path:
 
 @pytest.fixture(scope="session", autouse=True)
 def openai_harmony_without_network(tmp_path_factory: pytest.TempPathFactory) -> None:
-    """openai-harmony, which tests compare with, would download the vocabulary that the package has."""
+    """openai-harmony would download the vocabulary that the package has: it gets it from here."""
     if "TIKTOKEN_ENCODINGS_BASE" not in os.environ:
         directory = tmp_path_factory.mktemp("encodings")
         (directory / "o200k_base.tiktoken").write_bytes(format_tiktoken(load_o200k_base()))
