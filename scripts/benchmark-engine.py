@@ -26,7 +26,7 @@ from gptoss.convert.file_header import file_header
 from gptoss.convert.file_items import Workspace
 from gptoss.convert.file_layout import lay_out_file
 from gptoss.convert.output_file import OutputFile
-from gptoss.convert.safetensors_file import SafetensorsFile, StoredTensor
+from gptoss.convert.safetensors_file import SafetensorsFile, StoredTensor, TensorBytes
 from gptoss.convert.tokenizer_source import load_vocabulary
 from numpy.typing import NDArray
 
@@ -138,7 +138,7 @@ def write_synthetic_model(path: Path, shape: str) -> None:
         for placed in items:
             output.write(bytes(placed.offset - output.num_bytes))
             for piece in placed.item.pieces(workspace):
-                output.write(piece)
+                output.write(workspace.read(piece) if isinstance(piece, TensorBytes) else piece)
         output.commit()
 
 
