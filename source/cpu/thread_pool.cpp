@@ -2,6 +2,10 @@
 
 #include <unistd.h>
 
+#if defined(__linux__)
+#include <sched.h>
+#endif
+
 #include <algorithm>
 #include <system_error>
 
@@ -9,9 +13,24 @@
 
 namespace gptoss::cpu {
 
+namespace {
+
+// Processors that this process may run on, which can be fewer than the machine has (taskset, containers).
+uint32_t num_available_processors() {
+#if defined(__linux__)
+    cpu_set_t processors;
+    if (::sched_getaffinity(0, sizeof(processors), &processors) == 0) {
+        return static_cast<uint32_t>(CPU_COUNT(&processors));
+    }
+#endif
+    return std::max(1u, std::thread::hardware_concurrency());
+}
+
+} // namespace
+
 ThreadPool::ThreadPool(uint32_t num_threads) : process_(::getpid()) {
     if (num_threads == 0) {
-        num_threads = std::max(1u, std::thread::hardware_concurrency());
+        num_threads = num_available_processors();
     }
     constexpr uint32_t kMaxThreads = 1024;
     if (num_threads > kMaxThreads) {
