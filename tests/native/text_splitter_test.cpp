@@ -150,17 +150,22 @@ TEST(every_character_survives_utf8) {
         if (code == 0xD800) {
             code = 0xE000;
         }
+        const auto continuation = [code](int shift) { return static_cast<char>(0x80 | (code >> shift & 0x3F)); };
         std::string text;
         if (code < 0x80) {
-            text = {static_cast<char>(code)};
+            text.push_back(static_cast<char>(code));
         } else if (code < 0x800) {
-            text = {static_cast<char>(0xC0 | code >> 6), static_cast<char>(0x80 | (code & 0x3F))};
+            text.push_back(static_cast<char>(0xC0 | code >> 6));
+            text.push_back(continuation(0));
         } else if (code < 0x10000) {
-            text = {static_cast<char>(0xE0 | code >> 12), static_cast<char>(0x80 | (code >> 6 & 0x3F)),
-                    static_cast<char>(0x80 | (code & 0x3F))};
+            text.push_back(static_cast<char>(0xE0 | code >> 12));
+            text.push_back(continuation(6));
+            text.push_back(continuation(0));
         } else {
-            text = {static_cast<char>(0xF0 | code >> 18), static_cast<char>(0x80 | (code >> 12 & 0x3F)),
-                    static_cast<char>(0x80 | (code >> 6 & 0x3F)), static_cast<char>(0x80 | (code & 0x3F))};
+            text.push_back(static_cast<char>(0xF0 | code >> 18));
+            text.push_back(continuation(12));
+            text.push_back(continuation(6));
+            text.push_back(continuation(0));
         }
         const std::optional<gptoss::Utf8Character> character = gptoss::decode_utf8(text, 0);
         CHECK(character.has_value() && character->code == code && character->num_bytes == text.size());
