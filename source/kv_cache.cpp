@@ -21,7 +21,7 @@ KvCache::KvCache(std::unique_ptr<KvStorage> storage, size_t window, size_t max_t
     : storage_(std::move(storage)), window_(window), max_tokens_(max_tokens) {}
 
 std::unique_ptr<KvCache> KvCache::clone() const {
-    auto copy = std::make_unique<KvCache>(storage_->clone(num_tokens_), window_, max_tokens_);
+    auto copy = std::make_unique<KvCache>(storage_->clone(), window_, max_tokens_);
     copy->num_tokens_ = num_tokens_;
     copy->ring_begin_ = ring_begin_;
     copy->ring_end_ = ring_end_;

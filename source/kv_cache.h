@@ -33,8 +33,8 @@ public:
     // Copies the ring positions [max(0, end - window), end), which must be intact.
     virtual std::shared_ptr<const RingSnapshot> save_rings(size_t end) const = 0;
     virtual void restore_rings(const RingSnapshot& snapshot, size_t end) = 0;
-    // An independent copy that holds at least positions [0, num_tokens).
-    virtual std::unique_ptr<KvStorage> clone(size_t num_tokens) const = 0;
+    // An independent copy.
+    virtual std::unique_ptr<KvStorage> clone() const = 0;
     virtual size_t num_bytes() const = 0;
 };
 

@@ -115,7 +115,7 @@ void CpuKvStorage::restore_rings(const RingSnapshot& snapshot, size_t end) {
     }
 }
 
-std::unique_ptr<KvStorage> CpuKvStorage::clone(size_t) const {
+std::unique_ptr<KvStorage> CpuKvStorage::clone() const {
     return std::make_unique<CpuKvStorage>(*this);
 }
 

@@ -24,7 +24,7 @@ public:
     size_t ring_slots() const override { return ring_slots_; }
     std::shared_ptr<const RingSnapshot> save_rings(size_t end) const override;
     void restore_rings(const RingSnapshot& snapshot, size_t end) override;
-    std::unique_ptr<KvStorage> clone(size_t num_tokens) const override;
+    std::unique_ptr<KvStorage> clone() const override;
     size_t num_bytes() const override;
 
     KvHead head(size_t block, size_t kv_head);
