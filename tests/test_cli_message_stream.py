@@ -6,7 +6,7 @@ from dataclasses import replace
 from functools import lru_cache
 
 from gptoss.cli.message_stream import MessageStream
-from gptoss.harmony import Message, split_channels
+from gptoss.harmony_minimal import Message, split_channels
 from gptoss.tokenizer import Tokenizer
 from gptoss.vocabulary import O200K_BASE_REGEX, load_o200k_base
 from hypothesis import given, settings

@@ -7,7 +7,7 @@ from pathlib import Path
 import gptoss
 import pytest
 from demo_model.conversations import SKILL_WEIGHTS, ConversationGenerator
-from gptoss.harmony import (
+from gptoss.harmony_minimal import (
     FunctionTool,
     Message,
     developer_message,

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import pytest
-from gptoss.harmony import (
+from gptoss.harmony_minimal import (
     FunctionTool,
     Message,
     SpecialToken,

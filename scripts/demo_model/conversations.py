@@ -12,7 +12,7 @@ import datetime
 from dataclasses import dataclass
 from random import Random
 
-from gptoss.harmony import (
+from gptoss.harmony_minimal import (
     FunctionTool,
     Message,
     Tokenizer,

@@ -6,7 +6,7 @@ import copy
 from dataclasses import dataclass
 
 import torch
-from gptoss.harmony import Tokenizer
+from gptoss.harmony_minimal import Tokenizer
 
 from demo_model.conversations import EFFORTS, SKILL_WEIGHTS, ConversationGenerator
 from demo_model.mxfp4 import round_to_mxfp4

@@ -7,7 +7,7 @@ from typing import Any, TextIO
 
 from gptoss.cli.message_stream import MessageStream
 from gptoss.cli.terminal import dim, harmless, has_styles, is_terminal
-from gptoss.harmony import Message, split_channels
+from gptoss.harmony_minimal import Message, split_channels
 from gptoss.tokenizer import Tokenizer
 
 

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from gptoss.harmony import FunctionTool
+from gptoss.harmony_minimal import FunctionTool
 
 
 def read_functions(path: Path) -> list[FunctionTool]:

@@ -21,7 +21,7 @@ from gptoss.cli.arguments import (
 if TYPE_CHECKING:
     from gptoss import Context, Model
     from gptoss.cli.answer import Answer
-    from gptoss.harmony import Message
+    from gptoss.harmony_minimal import Message
 
 DESCRIPTION = """\
 Answers one prompt. On a terminal the model's analysis is dimmed and its answer plain; a pipe or a
@@ -129,7 +129,7 @@ def run(arguments: argparse.Namespace) -> int:
 
     import gptoss
     from gptoss.cli.answer import Answer
-    from gptoss.harmony import render
+    from gptoss.harmony_minimal import render
 
     messages = [] if arguments.raw else _messages(arguments, text)
     start = time.perf_counter()
@@ -176,8 +176,8 @@ def _messages(arguments: argparse.Namespace, text: str) -> list[Message]:
     from datetime import date
 
     from gptoss.cli.function_file import read_functions
-    from gptoss.harmony import Message, developer_message, system_message
-    from gptoss.harmony.messages import IDENTITY
+    from gptoss.harmony_minimal import Message, developer_message, system_message
+    from gptoss.harmony_minimal.messages import IDENTITY
 
     functions = read_functions(arguments.tools) if arguments.tools is not None else []
     system = system_message(

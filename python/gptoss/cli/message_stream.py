@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gptoss.harmony import Message, split_channels
+from gptoss.harmony_minimal import Message, split_channels
 from gptoss.tokenizer import Tokenizer
 
 # The special tokens inside a header, and those that end a message however far it came.
@@ -16,7 +16,7 @@ class MessageStream:
     `feed` and `finish` return pieces: a message's header as a Message without content, and the next
     piece of its text. The first piece of a message comes as soon as its header is complete, often
     with no text yet; all pieces of one message carry the same object. Joined, the pieces are the
-    messages of `gptoss.harmony.split_channels`: like it this never fails and drops no text.
+    messages of `gptoss.harmony_minimal.split_channels`: like it this never fails and drops no text.
     """
 
     def __init__(self, tokenizer: Tokenizer) -> None:

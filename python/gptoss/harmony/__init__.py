@@ -1,26 +1,5 @@
-"""Harmony, the chat format of gpt-oss: messages, and their rendering to tokens."""
+"""Harmony, the chat format of gpt-oss: a drop-in for `openai_harmony`."""
 
-from gptoss.harmony.messages import FunctionTool, Message, developer_message, system_message
-from gptoss.harmony.render import (
-    Piece,
-    SpecialToken,
-    Text,
-    Tokenizer,
-    render,
-    render_pieces,
-    split_channels,
-)
+from gptoss.harmony.errors import HarmonyError
 
-__all__ = [
-    "FunctionTool",
-    "Message",
-    "Piece",
-    "SpecialToken",
-    "Text",
-    "Tokenizer",
-    "developer_message",
-    "render",
-    "render_pieces",
-    "split_channels",
-    "system_message",
-]
+__all__ = ["HarmonyError"]

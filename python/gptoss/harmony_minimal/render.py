@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol, TypeAlias
 
-from gptoss.harmony.messages import ROLES, Message
+from gptoss.harmony_minimal.messages import ROLES, Message
 
 CONSTRAIN = "<|constrain|>"
 # The special tokens that structure a message, in the order of a rendered one.
