@@ -10,6 +10,7 @@ from gptoss.harmony.content import (
 )
 from gptoss.harmony.errors import HarmonyError
 from gptoss.harmony.messages import Author, Conversation, Message, Role
+from gptoss.harmony.tool_calls import ToolCall, parse_tool_calls
 from gptoss.harmony.tools import ToolDescription, ToolNamespaceConfig
 
 __all__ = [
@@ -24,6 +25,8 @@ __all__ = [
     "Role",
     "SystemContent",
     "TextContent",
+    "ToolCall",
     "ToolDescription",
     "ToolNamespaceConfig",
+    "parse_tool_calls",
 ]
