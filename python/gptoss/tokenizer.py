@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Protocol, SupportsIndex, overload
 
 from gptoss.errors import ModelFormatError
+from gptoss.vocabulary import O200K_BASE_REGEX
 
 if TYPE_CHECKING:
     import tiktoken
@@ -81,6 +82,8 @@ class Tokenizer:
         self._regex = regex
         self._encoding: tiktoken.Encoding | None = None
         self._bytes_without_token: frozenset[int] = frozenset()
+        # Whether no text can be lost: so it is with every gpt-oss model, but for a damaged file.
+        self._encodes_all_text = False
         self._building = threading.Lock()
 
     @classmethod
@@ -134,17 +137,8 @@ class Tokenizer:
         if not text:
             return []
         encoding = self._encoding or self._build_encoding()
-        try:
-            data = text.encode()
-        except UnicodeEncodeError:
-            text = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-            data = text.encode()
-        if self._bytes_without_token and not self._bytes_without_token.isdisjoint(data):
-            missing = next(byte for byte in data if byte in self._bytes_without_token)
-            raise ValueError(
-                f"The text has the byte 0x{missing:02x} in UTF-8, for which this model's "
-                "vocabulary has no token."
-            )
+        if not self._encodes_all_text:
+            self._require_tokens_for_bytes(text)
         try:
             tokens = encoding.encode_ordinary(text)
         except BaseException as error:
@@ -154,12 +148,22 @@ class Tokenizer:
                 f"tiktoken could not split a text of {len(text)} characters into tokens: {error}. "
                 "A run of a million blanks does this; so does a model file with a damaged regex."
             ) from error
-        if encoding.decode_bytes(tokens) != data:
+        if not self._encodes_all_text and encoding.decode_bytes(tokens) != _utf8(text):
             raise ModelFormatError(
                 f"The model's split regex leaves out parts of the text: {self._regex!r} must match "
                 "every character. The model file is damaged or was not made for text."
             )
         return tokens
+
+    def _require_tokens_for_bytes(self, text: str) -> None:
+        # tiktoken panics for a byte without a token.
+        data = _utf8(text)
+        if not self._bytes_without_token.isdisjoint(data):
+            missing = next(byte for byte in data if byte in self._bytes_without_token)
+            raise ValueError(
+                f"The text has the byte 0x{missing:02x} in UTF-8, for which this model's "
+                "vocabulary has no token."
+            )
 
     def encode_single_token(self, data: bytes) -> int:
         """The text token whose bytes are exactly `data`; ValueError where there is none."""
@@ -250,6 +254,9 @@ class Tokenizer:
             self._bytes_without_token = frozenset(
                 byte for byte in range(256) if bytes([byte]) not in ranks
             )
+            self._encodes_all_text = (
+                self._regex == O200K_BASE_REGEX and not self._bytes_without_token
+            )
             try:
                 self._encoding = tiktoken.Encoding(
                     "gptoss", pat_str=self._regex, mergeable_ranks=ranks, special_tokens={}
@@ -325,6 +332,14 @@ def _complete_names(names: Sequence[str | None]) -> list[str]:
         used.add(name)
         complete.append(name)
     return complete
+
+
+def _utf8(text: str) -> bytes:
+    """The bytes that tiktoken encodes: U+FFFD in place of a lone surrogate."""
+    try:
+        return text.encode()
+    except UnicodeEncodeError:
+        return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace").encode()
 
 
 def _is_rust_panic(error: BaseException) -> bool:
