@@ -8,8 +8,18 @@ from gptoss.harmony.content import (
     SystemContent,
     TextContent,
 )
+from gptoss.harmony.encoding import (
+    HarmonyEncoding,
+    HarmonyEncodingName,
+    RenderConversationConfig,
+    RenderOptions,
+    load_harmony_encoding,
+    raise_disallowed_special_token,
+)
 from gptoss.harmony.errors import HarmonyError
 from gptoss.harmony.messages import Author, Conversation, Message, Role
+from gptoss.harmony.parser import StreamableParser, StreamState
+from gptoss.harmony.repairs import ParsedMessages, Repair, RepairKind
 from gptoss.harmony.tool_calls import ToolCall, parse_tool_calls
 from gptoss.harmony.tools import ToolDescription, ToolNamespaceConfig
 
@@ -19,14 +29,25 @@ __all__ = [
     "Content",
     "Conversation",
     "DeveloperContent",
+    "HarmonyEncoding",
+    "HarmonyEncodingName",
     "HarmonyError",
     "Message",
+    "ParsedMessages",
     "ReasoningEffort",
+    "RenderConversationConfig",
+    "RenderOptions",
+    "Repair",
+    "RepairKind",
     "Role",
+    "StreamState",
+    "StreamableParser",
     "SystemContent",
     "TextContent",
     "ToolCall",
     "ToolDescription",
     "ToolNamespaceConfig",
+    "load_harmony_encoding",
     "parse_tool_calls",
+    "raise_disallowed_special_token",
 ]

@@ -5,13 +5,11 @@ Names, arguments, defaults, exceptions and their texts are those of openai_harmo
 
 from __future__ import annotations
 
-import functools
-import re
 import threading
 from collections.abc import Collection, Iterable, Sequence
 from collections.abc import Set as AbstractSet
 from enum import Enum
-from typing import Any, Literal, NoReturn
+from typing import Any, Literal
 
 from pydantic import BaseModel
 
@@ -22,6 +20,12 @@ from gptoss.harmony.parser import StreamableParser
 from gptoss.harmony.plain_conversation import is_plain_conversation, is_plain_message
 from gptoss.harmony.rendering import Renderer, RenderingError
 from gptoss.harmony.repairs import ParsedMessages
+from gptoss.harmony.special_text import (
+    any_of,
+    check_allowed_special,
+    check_text,
+    raise_disallowed_special_token,
+)
 from gptoss.harmony.token_numbers import as_token, as_tokens
 from gptoss.harmony.vocabulary import HarmonyVocabulary
 from gptoss.tokenizer import Tokenizer
@@ -69,6 +73,7 @@ class HarmonyEncoding:
     def __init__(self, vocabulary: HarmonyVocabulary) -> None:
         self._vocabulary = vocabulary
         self._renderer = Renderer(vocabulary)
+        self._token_texts = _TokenTexts(vocabulary.tokenizer)
         self._special_tokens = vocabulary.tokenizer.special_tokens
         self._special_names = frozenset(self._special_tokens)
 
@@ -199,11 +204,8 @@ class HarmonyEncoding:
             raise HarmonyError(str(error)) from None
 
     def _decode_bytes(self, tokens: list[int]) -> bytes:
-        num_tokens = self._vocabulary.tokenizer.num_tokens
-        for token in tokens:
-            if token >= num_tokens:
-                raise _UnknownTokenError(f"Invalid token for decoding: {token}")
-        return self._vocabulary.tokenizer.decode_bytes(tokens)
+        text = "".join(map(self._token_texts.__getitem__, tokens))
+        return text.encode("utf-8", "surrogateescape")
 
     # Text to tokens.
 
@@ -225,15 +227,17 @@ class HarmonyEncoding:
         """
         known = self._special_names
         allowed = known if allowed_special == "all" else allowed_special
-        if disallowed_special == "all":
-            disallowed = known.difference(allowed) if allowed else known
-        else:
+        if disallowed_special != "all":
             disallowed = frozenset(disallowed_special)
-        if disallowed and (found := _any_of(disallowed).search(text)):
+        elif allowed is known:
+            disallowed = frozenset()
+        else:
+            disallowed = known.difference(allowed) if allowed else known
+        if disallowed and (found := any_of(disallowed).search(text)):
             raise_disallowed_special_token(found.group())
-        _check_text(text)
+        check_text(text)
         if allowed is not known:
-            _check_allowed_special(allowed)
+            check_allowed_special(allowed)
             allowed = known.intersection(allowed)
         return self._encode_with_special_tokens(text, allowed)
 
@@ -241,7 +245,7 @@ class HarmonyEncoding:
         tokens: list[int] = []
         start = 0
         if allowed:
-            for found in _any_of(frozenset(allowed)).finditer(text):
+            for found in any_of(frozenset(allowed)).finditer(text):
                 tokens += self._vocabulary.encode(text[start : found.start()])
                 tokens.append(self._special_tokens[found.group()])
                 start = found.end()
@@ -326,46 +330,6 @@ def load_harmony_encoding(name: str | HarmonyEncodingName) -> HarmonyEncoding:
 # Arguments.
 
 
-def raise_disallowed_special_token(token: str) -> NoReturn:
-    """Raise the HarmonyError of a text that has a disallowed special token."""
-    raise HarmonyError(
-        f"Encountered text corresponding to disallowed special token {token!r}.\n"
-        "If you want this text to be encoded as a special token, "
-        f"pass it to `allowed_special`, e.g. `allowed_special={{'{token}', ...}}`.\n"
-        "If you want this text to be encoded as normal text, disable the check for this token "
-        f"by passing `disallowed_special=(enc.special_tokens_set - {{'{token}'}})`.\n"
-        "To disable this check for all special tokens, pass `disallowed_special=()`.\n"
-    )
-
-
-@functools.lru_cache(maxsize=16)
-def _any_of(texts: frozenset[str]) -> re.Pattern[str]:
-    """The regex of any of the texts, the longest first where several match."""
-    longest_first = sorted(map(re.escape, texts), key=lambda escaped: (-len(escaped), escaped))
-    return re.compile("|".join(longest_first))
-
-
-def _check_text(text: object) -> None:
-    if not isinstance(text, str):
-        kind = type(text).__name__
-        raise TypeError(f"argument 'text': {kind!r} object cannot be converted to 'PyString'")
-
-
-def _check_allowed_special(names: Iterable[object]) -> None:
-    for name in names:
-        problem = None
-        if not isinstance(name, str):
-            kind = type(name).__name__
-            problem = f"TypeError: {kind!r} object cannot be converted to 'PyString'"
-        else:
-            try:
-                name.encode()
-            except UnicodeEncodeError as error:
-                problem = f"UnicodeEncodeError: {error}"
-        if problem:
-            raise ValueError(f"invalid allowed_special: {problem}")
-
-
 def _drops_analysis(config: RenderConversationConfig | None) -> bool:
     return True if config is None else _as_bool(config.auto_drop_analysis, otherwise=True)
 
@@ -399,6 +363,24 @@ def _plain_role(role: Role) -> Role:
 
 class _UnknownTokenError(Exception):
     """A token outside the vocabulary."""
+
+
+class _TokenTexts(dict[int, str]):
+    """The text of each token, filled in as tokens are met.
+
+    Bytes that are not UTF-8 in themselves are surrogates (the error handler "surrogateescape"), so
+    that what they are together can be told from the joined texts.
+    """
+
+    def __init__(self, tokenizer: Tokenizer) -> None:
+        self._tokenizer = tokenizer
+
+    def __missing__(self, token: int) -> str:
+        if token >= self._tokenizer.num_tokens:
+            raise _UnknownTokenError(f"Invalid token for decoding: {token}")
+        text = self._tokenizer.token_bytes(token).decode("utf-8", "surrogateescape")
+        self[token] = text
+        return text
 
 
 def _invalid_utf8(error: UnicodeDecodeError) -> str:

@@ -15,11 +15,11 @@ def as_tokens(values: Iterable[int]) -> list[int]:
     TypeError: one is no integer. OverflowError: one is out of range.
     """
     tokens = list(values)
-    if not all(type(token) is int for token in tokens):
-        return [as_token(token, "tokens") for token in tokens]
-    if tokens and not 0 <= min(tokens) <= max(tokens) <= _LARGEST_TOKEN:
-        return [as_token(token, "tokens") for token in tokens]  # raises for the first one
-    return tokens
+    if not tokens:
+        return tokens
+    if set(map(type, tokens)) == {int} and min(tokens) >= 0 and max(tokens) <= _LARGEST_TOKEN:
+        return tokens
+    return [as_token(token, "tokens") for token in tokens]  # raises for the first that is none
 
 
 def as_token(value: int, argument: str = "token") -> int:

@@ -25,7 +25,8 @@ class TokenTexts(dict[int, "str | None"]):
         if 0 <= token < self._tokenizer.num_text_tokens:
             with suppress(UnicodeDecodeError):
                 text = self._tokenizer.token_bytes(token).decode("utf-8")
-            self[token] = text  # no more entries than the vocabulary has tokens
+        if 0 <= token < self._tokenizer.num_tokens:  # never more entries than the vocabulary has
+            self[token] = text
         return text
 
 
@@ -48,6 +49,10 @@ class HarmonyVocabulary:
         # What ends a message.
         self.stop_tokens = frozenset((self.end, self.return_, self.call))
         self.texts = TokenTexts(tokenizer)
+        # In a header these two are read by their names.
+        self.header_texts = TokenTexts(tokenizer)
+        self.header_texts[self.channel] = "<|channel|>"
+        self.header_texts[self.constrain] = "<|constrain|>"
 
     def encode(self, text: str) -> list[int]:
         """Encode ordinary text: the spelling of a special token is ordinary text here."""

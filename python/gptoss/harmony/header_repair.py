@@ -1,0 +1,290 @@
+"""Any header read as something: what the strict reading refuses, and what it misreads.
+
+Nothing here fails and no word is dropped: what fits no field is handed back as text. The malformed
+headers are those that gpt-oss writes; see docs/harmony.md for what becomes of each.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from enum import Enum
+from functools import lru_cache
+from typing import NamedTuple
+
+from gptoss.harmony.header import CHANNEL_MARKER, CONSTRAIN_MARKER, Header
+from gptoss.harmony.messages import Role
+from gptoss.harmony.repairs import RepairKind
+
+_ROLE_OF_WORD = {role.value: role for role in Role}
+_CHANNELS = ("analysis", "commentary", "final")
+_MARKER = r"<\|(?:channel|constrain)\|>"
+
+# One piece of a whole header. A name ends at white space, at a marker, and at a "to=" that the
+# model wrote without a space before it.
+_PIECE = re.compile(
+    rf"""
+      (?P<space>\s+)
+    | <\|channel\|>(?P<channel>\s*(?:(?!{_MARKER}|to=)\S)*)
+    | <\|constrain\|>(?P<constrain>\s*(?:(?!{_MARKER}|to=)\S)*)
+    | to=(?P<recipient>(?:(?!{_MARKER})\S)*)
+    | (?P<word>(?:(?!{_MARKER})\S)+)
+    """,
+    re.VERBOSE,
+)
+# One piece of a header that runs on into the content, so of clearly bounded words only.
+_PIECE_BEFORE_CONTENT = re.compile(
+    r"""\s*(?:
+      (?P<marker>(?=<))(?:
+          <\|channel\|>\s?(?P<channel>(?:[A-Za-z_][\w-]*)?)
+        | <\|constrain\|>\s?(?P<constrain>(?:json|[A-Za-z][\w/+.-]*)?)
+      )
+    | to=(?P<recipient>[\w-]+(?:\.[\w-]+)+|python|browser|assistant|user|all)
+    )""",
+    re.VERBOSE,
+)
+_AUTHOR = re.compile(rf"\s*(?P<author>(?:(?!{_MARKER}|to=)\S)*)")
+_TOOL_NAME = re.compile(r"[A-Za-z_][\w-]*(?:\.[\w-]+)+")
+_GLUED_AUTHOR = re.compile(
+    rf"(?P<role>{'|'.join(_ROLE_OF_WORD)})(?P<rest>{'|'.join(_CHANNELS)}|(?P=role))"
+)
+_CONTENT_TYPE_WORDS = frozenset(("json", "code", "text"))
+
+
+class HeaderStart(Enum):
+    """What came before a header, which says what its first word is."""
+
+    START_TOKEN = "start_token"  # <|start|>: the author, whatever it is
+    PROMPT = "prompt"  # <|start|> and the author, in the prompt: neither is expected again
+    NOTHING = "nothing"  # neither: the author, if it is a role
+
+
+class HeaderText(NamedTuple):
+    """The tokens of a header as text, special tokens by their names.
+
+    `token_ends`: where in `text` a token ends; `marker_starts`: where a special token begins.
+    """
+
+    text: str
+    token_ends: set[int]
+    marker_starts: set[int]
+
+
+class RepairedHeader(NamedTuple):
+    """A header, and what else stood where it should have been.
+
+    `text`: words that fit no field. Where the header ran on into the content, that is the content;
+    else it is something to be kept apart from the content that follows. `abandoned_channels`:
+    channels named before the one that holds, each that of a message without text. `repairs`: what
+    was mended, and the words that it is about.
+    """
+
+    header: Header
+    text: str = ""
+    abandoned_channels: tuple[str, ...] = ()
+    repairs: tuple[tuple[RepairKind, str], ...] = ()
+
+
+@lru_cache(maxsize=1024)  # a conversation has few different headers
+def repair_header(text: str, role: Role, start: HeaderStart) -> RepairedHeader:
+    """Read a header that `<|message|>` ended; `role` is the author's if it does not say another."""
+    return _HeaderReader(HeaderText(text, set(), set()), role, start).read_header()
+
+
+def split_header_from_content(text: HeaderText, role: Role, start: HeaderStart) -> RepairedHeader:
+    """Read a header that no `<|message|>` ended: after its last known piece the content begins.
+
+    A channel's name and the content's first word stand side by side without a space there: only
+    the tokens tell them apart. And a marker that is spelled in plain text may be content.
+    """
+    return _HeaderReader(text, role, start).read_header_and_content()
+
+
+class _HeaderReader:
+    """Reads one header from left to right, collecting the fields and what is odd about them."""
+
+    def __init__(self, text: HeaderText, role: Role, start: HeaderStart) -> None:
+        self.text, self.token_ends, self.marker_starts = text
+        self.start = start
+        self.role = role
+        self.name: str | None = None
+        self.recipient: str | None = None
+        self.channel: str | None = None
+        self.content_type: str | None = None
+        self.abandoned_channels: list[str] = []
+        self.repairs: list[tuple[RepairKind, str]] = []
+        self.extra: list[str] = []  # with the white space before each
+
+    def read_header(self) -> RepairedHeader:
+        position = self._read_author()
+        words: list[str] = []  # that no mark explains, with the white space before each
+        space = ""
+        while position < len(self.text):
+            piece = _PIECE.match(self.text, position)
+            assert piece is not None, "a marker, white space or anything else: one always matches"
+            position = piece.end()
+            if piece["word"] is not None:
+                words.append(space + piece["word"])
+            elif piece["space"] is None:
+                self._read_piece(piece)
+            space = piece["space"] or ""
+        self._place_words(words)
+        text = "".join(self.extra)
+        if text:
+            self.repairs.append((RepairKind.EXTRA_HEADER_TEXT, text))
+        self._note_misrouted_call()
+        return self._result(text)
+
+    def read_header_and_content(self) -> RepairedHeader:
+        begin = position = self._read_author_before_content()
+        while piece := _PIECE_BEFORE_CONTENT.match(self.text, position):
+            if piece["marker"] is not None and piece.start("marker") not in self.marker_starts:
+                break
+            position = piece.end()
+            channel = self._known_word(_CHANNELS, piece.start("channel"))
+            if channel:
+                self._take_channel(channel)
+                position = piece.start("channel") + len(channel)
+            else:
+                self._read_piece(piece)
+        content = self.text[position:]
+        if position > begin:
+            content = content.removeprefix(" ")
+        self._note_misrouted_call()
+        return self._result("".join((*self.extra, content)))
+
+    def _result(self, text: str) -> RepairedHeader:
+        header = Header(self.role, self.name, self.recipient, self.channel, self.content_type)
+        return RepairedHeader(header, text, tuple(self.abandoned_channels), tuple(self.repairs))
+
+    # The author.
+
+    def _read_author(self) -> int:
+        match = _AUTHOR.match(self.text)
+        assert match is not None, "an empty author always matches"
+        author = match["author"]
+        glued = _GLUED_AUTHOR.fullmatch(author)
+        if glued is not None:
+            self.role = _ROLE_OF_WORD[glued["role"]]
+            if glued["rest"] in _CHANNELS:
+                self._take_channel_without_token(glued["rest"])
+            else:
+                self.repairs.append((RepairKind.REPEATED_ROLE, glued["rest"]))
+        elif self.start is HeaderStart.START_TOKEN or author in _ROLE_OF_WORD:
+            self._take_author(author)
+            if self.start is HeaderStart.PROMPT:
+                self.repairs.append((RepairKind.REPEATED_ROLE, author))
+        else:
+            return 0
+        return match.end()
+
+    def _read_author_before_content(self) -> int:
+        starts_with_role = self.start is HeaderStart.START_TOKEN
+        begin = len(self.text) - len(self.text.lstrip())
+        author = self._known_word(_ROLE_OF_WORD, begin)
+        end = begin + len(author)
+        # Without <|start|> a role's name may well be the first word of a sentence.
+        if author and (starts_with_role or _PIECE_BEFORE_CONTENT.match(self.text, end)):
+            self._take_author(author)
+            channel = self._known_word(_CHANNELS, end)
+            if channel and starts_with_role:
+                self._take_channel_without_token(channel)
+                end += len(channel)
+            return end
+        if starts_with_role:
+            self.repairs.append((RepairKind.MISSING_ROLE, ""))
+        return 0
+
+    def _known_word(self, words: Iterable[str], position: int) -> str:
+        """The word of `words` at a position, if a token ends where it does; else nothing."""
+        for word in words:
+            if self.text.startswith(word, position) and position + len(word) in self.token_ends:
+                return word
+        return ""
+
+    def _take_author(self, author: str) -> None:
+        role, colon, name = author.partition(":")
+        if role in _ROLE_OF_WORD and role != Role.TOOL.value:
+            self.role = _ROLE_OF_WORD[role]
+            self.name = name if colon else None
+        elif author:
+            self.role = Role.TOOL  # written with its name alone
+            self.name = author
+        else:
+            self.repairs.append((RepairKind.MISSING_ROLE, ""))
+
+    # The other fields.
+
+    def _read_piece(self, piece: re.Match[str]) -> None:
+        if piece["channel"] is not None:
+            self._take_channel(self._without_space(piece["channel"]))
+        elif piece["constrain"] is not None:
+            self._take_content_type(CONSTRAIN_MARKER + self._without_space(piece["constrain"]))
+        else:
+            self._take_recipient(piece["recipient"])
+
+    def _without_space(self, name: str) -> str:
+        bare = name.strip()
+        if bare and bare != name:
+            self.repairs.append((RepairKind.SPACE_IN_HEADER, bare))
+        return bare
+
+    def _take_channel(self, channel: str) -> None:
+        if not channel:
+            self.repairs.append((RepairKind.EMPTY_CHANNEL, CHANNEL_MARKER))
+            return
+        if self.channel is not None:
+            self.repairs.append((RepairKind.REPEATED_CHANNEL, channel))
+            if self.channel != channel:
+                self.abandoned_channels.append(self.channel)
+        self.channel = channel
+
+    def _take_channel_without_token(self, channel: str) -> None:
+        self.repairs.append((RepairKind.MISSING_CHANNEL_TOKEN, channel))
+        self.channel = channel
+
+    def _take_recipient(self, recipient: str) -> None:
+        if not recipient:
+            self.repairs.append((RepairKind.EMPTY_RECIPIENT, "to="))
+            return
+        if self.recipient is not None:
+            self.repairs.append((RepairKind.REPEATED_RECIPIENT, recipient))
+            if self.recipient != recipient:
+                self.extra.append(f" to={self.recipient}")
+        self.recipient = recipient
+
+    def _take_content_type(self, content_type: str) -> None:
+        if self.content_type is not None:
+            self.repairs.append((RepairKind.REPEATED_CONTENT_TYPE, content_type))
+            if self.content_type != content_type:
+                self.extra.append(" " + self.content_type.removeprefix(CONSTRAIN_MARKER))
+        self.content_type = content_type
+
+    def _place_words(self, words: list[str]) -> None:
+        """Words without a mark: a channel, a tool's name, a content type; all else is extra."""
+        rest: list[str] = []
+        for spaced in words:
+            word = spaced.strip()
+            if word == self.role.value:
+                self.repairs.append((RepairKind.REPEATED_ROLE, word))
+            elif self.channel is None and word in _CHANNELS:
+                self._take_channel_without_token(word)
+            elif self.recipient is None and _TOOL_NAME.fullmatch(word):
+                self.repairs.append((RepairKind.MISSING_TO, word))
+                self.recipient = word
+            else:
+                rest.append(spaced)
+        if rest and self.content_type is None:
+            last = rest[-1].strip()
+            if len(rest) == 1 or last in _CONTENT_TYPE_WORDS:
+                if self.recipient is None and last not in _CONTENT_TYPE_WORDS:
+                    self.repairs.append((RepairKind.LONE_WORD, last))
+                self.content_type = last
+                rest.pop()
+        self.extra += rest
+
+    def _note_misrouted_call(self) -> None:
+        # Built-in tools are called on the analysis channel, functions never.
+        recipient = self.recipient or ""
+        if recipient.startswith("functions.") and self.channel not in (None, "commentary"):
+            self.repairs.append((RepairKind.MISROUTED_CALL, f"{recipient} on {self.channel}"))
