@@ -1,0 +1,1 @@
+"""The inputs and the measured work of `benchmark-harmony.py`."""
