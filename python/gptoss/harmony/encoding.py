@@ -237,8 +237,9 @@ class HarmonyEncoding:
             raise_disallowed_special_token(found.group())
         check_text(text)
         if allowed is not known:
-            check_allowed_special(allowed)
-            allowed = known.intersection(allowed)
+            names = list(allowed)
+            check_allowed_special(names)
+            allowed = known.intersection(names)
         return self._encode_with_special_tokens(text, allowed)
 
     def _encode_with_special_tokens(self, text: str, allowed: AbstractSet[str]) -> list[int]:

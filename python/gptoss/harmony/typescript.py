@@ -134,12 +134,7 @@ def _one_of_type(alternatives: Sequence[Schema], indent: str) -> str:
     for alternative in alternatives:
         comments = _texts([alternative.get("description")])
         if "default" in alternative:
-            # Only here the default of an enum is quoted.
-            is_choice = _is_enum(alternative)
-            default = alternative["default"]
-            comments.append(
-                f"default: {json_text(default)}" if is_choice else _default(alternative)
-            )
+            comments.append(_default(alternative, is_bare_if_enum=False))
         lines.append(f"\n{indent}{_alternative(alternative, indent, comments)}")
     return "".join(lines)
 
@@ -149,12 +144,15 @@ def _alternative(schema: Schema, indent: str, comments: Sequence[str]) -> str:
     return f" | {_nullable_type(schema, f'{indent}   ')}{trailing}"
 
 
-def _default(schema: Schema) -> str:
-    """A string is quoted but not escaped, the string of an enum is bare, all else is JSON."""
+def _default(schema: Schema, *, is_bare_if_enum: bool = True) -> str:
+    """A string is quoted but not escaped, one of an enum is bare in a property, else it is JSON."""
     default = schema["default"]
-    if not isinstance(default, str):
-        return f"default: {json_text(default)}"
-    return f"default: {default}" if _is_enum(schema) else f'default: "{default}"'
+    if isinstance(default, str):
+        if not _is_enum(schema):
+            return f'default: "{default}"'
+        if is_bare_if_enum:
+            return f"default: {default}"
+    return f"default: {json_text(default)}"
 
 
 # What a schema says under a keyword, where it says it in the form that the format knows.
