@@ -245,7 +245,8 @@ class StreamableParser:
     def _begin_header(self, start: HeaderStart) -> None:
         self.state = StreamState.HEADER
         self._header_start = start
-        self.current_role = None if start is HeaderStart.START_TOKEN else self._default_role
+        if not self._strict:  # there the role is unknown, or after an error still the first one
+            self.current_role = None if start is HeaderStart.START_TOKEN else self._default_role
         self._header_tokens = []
 
     def _end_header(self) -> None:
