@@ -9,10 +9,13 @@ module they are given, `gptoss.harmony` or `openai_harmony`.
 """
 
 from collections.abc import Sequence
+from functools import cache
 from typing import Any
 
 from hypothesis import strategies as st
 from hypothesis.strategies import SearchStrategy
+
+# The strategies are cached: hypothesis takes longer to build them than to draw from them.
 
 # A message as above. The fields of a content are those of the class that "kind" names; what is
 # absent stays at its default.
@@ -51,11 +54,13 @@ _TOOL_NAMES = ["functions.get_weather", "browser.search", "python", "functions",
 _SCHEMA_TYPES = ["string", "number", "integer", "boolean", "array", "object", "null", "unknown"]
 
 
+@cache
 def texts(max_size: int = 30) -> SearchStrategy[str]:
     """Any text that is valid Unicode (no lone surrogates)."""
     return st.one_of(st.sampled_from(_NOTABLE_TEXTS), valid_unicode(max_size))
 
 
+@cache
 def valid_unicode(max_size: int = 30) -> SearchStrategy[str]:
     return st.text(st.characters(codec="utf-8"), max_size=max_size)
 
@@ -67,6 +72,7 @@ def optional(values: SearchStrategy[Any]) -> SearchStrategy[Any]:
 # JSON values and JSON schemas ------------------------------------------------------------------
 
 
+@cache
 def json_numbers() -> SearchStrategy[int | float]:
     """Numbers at the limits of the types that JSON libraries read them into, and any others."""
     return st.one_of(
@@ -79,6 +85,7 @@ def json_numbers() -> SearchStrategy[int | float]:
     )
 
 
+@cache
 def json_values(max_leaves: int = 6) -> SearchStrategy[Any]:
     """Anything that JSON can say."""
     return st.recursive(
@@ -88,6 +95,7 @@ def json_values(max_leaves: int = 6) -> SearchStrategy[Any]:
     )
 
 
+@cache
 def property_names() -> SearchStrategy[str]:
     return st.one_of(
         st.sampled_from(
@@ -97,6 +105,7 @@ def property_names() -> SearchStrategy[str]:
     )
 
 
+@cache
 def _annotations() -> dict[str, SearchStrategy[Any]]:
     """Keywords that any schema may carry, in the types that they are meant to have."""
     return {
@@ -108,10 +117,12 @@ def _annotations() -> dict[str, SearchStrategy[Any]]:
     }
 
 
+@cache
 def _enums() -> SearchStrategy[list[Any]]:
     return st.lists(texts(8), max_size=4) | st.lists(json_values(2), max_size=3)
 
 
+@cache
 def _leaf_schemas() -> SearchStrategy[dict[str, Any]]:
     annotated = _annotations()
     return st.one_of(
@@ -158,6 +169,7 @@ def _choices_of(schemas: SearchStrategy[Any]) -> SearchStrategy[dict[str, Any]]:
     )
 
 
+@cache
 def json_schemas(max_leaves: int = 8) -> SearchStrategy[dict[str, Any]]:
     """Schemas as people write them: each keyword has the type that JSON Schema gives it."""
     return st.recursive(
@@ -167,6 +179,7 @@ def json_schemas(max_leaves: int = 8) -> SearchStrategy[dict[str, Any]]:
     )
 
 
+@cache
 def malformed_schemas() -> SearchStrategy[dict[str, Any]]:
     """Schemas whose keywords have any value at all, such as `properties: 5`."""
     keywords = [
@@ -180,6 +193,7 @@ def malformed_schemas() -> SearchStrategy[dict[str, Any]]:
     )
 
 
+@cache
 def parameters() -> SearchStrategy[dict[str, Any]]:
     """What a tool's parameters may be: an object schema as a rule, else anything."""
     return st.one_of(
@@ -193,6 +207,7 @@ def parameters() -> SearchStrategy[dict[str, Any]]:
 # Tools and contents ----------------------------------------------------------------------------
 
 
+@cache
 def tool_descriptions() -> SearchStrategy[dict[str, Any]]:
     names = st.sampled_from(["get_weather", "search", "f", "g"]) | texts(8)
     return st.fixed_dictionaries(
@@ -200,6 +215,7 @@ def tool_descriptions() -> SearchStrategy[dict[str, Any]]:
     )
 
 
+@cache
 def tool_namespaces() -> SearchStrategy[dict[str, Any]]:
     names = st.sampled_from(["functions", "browser", "python", "mcp"]) | texts(8)
     return st.fixed_dictionaries(
@@ -208,6 +224,7 @@ def tool_namespaces() -> SearchStrategy[dict[str, Any]]:
     )
 
 
+@cache
 def tools() -> SearchStrategy[dict[str, Any]]:
     """Namespaces under keys; a key need not be the name of its namespace."""
 
@@ -220,10 +237,12 @@ def tools() -> SearchStrategy[dict[str, Any]]:
     )
 
 
+@cache
 def text_contents() -> SearchStrategy[ContentSpec]:
     return st.fixed_dictionaries({"kind": st.just("TextContent"), "text": texts(60)})
 
 
+@cache
 def channel_configs() -> SearchStrategy[dict[str, Any]]:
     return st.fixed_dictionaries(
         {
@@ -233,6 +252,7 @@ def channel_configs() -> SearchStrategy[dict[str, Any]]:
     )
 
 
+@cache
 def system_contents() -> SearchStrategy[ContentSpec]:
     return st.fixed_dictionaries(
         {"kind": st.just("SystemContent")},
@@ -247,6 +267,7 @@ def system_contents() -> SearchStrategy[ContentSpec]:
     )
 
 
+@cache
 def developer_contents() -> SearchStrategy[ContentSpec]:
     return st.fixed_dictionaries(
         {"kind": st.just("DeveloperContent")},
@@ -273,6 +294,7 @@ def _messages_of(
     )
 
 
+@cache
 def messages() -> SearchStrategy[MessageSpec]:
     """Messages that render: tools have names, settings are where they belong."""
     names = optional(st.sampled_from(["bob", "Ann Lee", "a:b", ""]) | texts(8))
@@ -286,6 +308,7 @@ def messages() -> SearchStrategy[MessageSpec]:
     )
 
 
+@cache
 def any_messages() -> SearchStrategy[MessageSpec]:
     """Messages of every role with every content, so also what does not render."""
     contents = st.one_of(text_contents(), system_contents(), developer_contents())
