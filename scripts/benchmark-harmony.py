@@ -205,7 +205,8 @@ def as_json(all_figures: Sequence[Figures], about: dict[str, Any]) -> str:
 
 def heading(modules: Sequence[str]) -> str:
     columns = "".join(f"{module:>18}" for module in modules)
-    return f"{'row':<16}{'what':<54}{columns}{'ratio':>10}"
+    ratio = f"{'ratio':>10}" if len(modules) > 1 else ""
+    return f"{'row':<16}{'what':<54}{columns}{ratio}"
 
 
 def line(figures: Figures) -> str:

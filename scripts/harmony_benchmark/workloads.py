@@ -97,7 +97,7 @@ def stream_rows(scale: float, encode: Encode, stops: Sequence[int]) -> list[Row]
 
         return prepared
 
-    def stream(tokens: list[int], read: Callable[[Any], None]) -> Prepare:
+    def stream(tokens: list[int], read: Callable[[Any], Any]) -> Prepare:
         def prepared(harmony: Any, encoding: Any) -> Callable[[], Any]:
             role = None if tokens in (calls, header) else harmony.Role.ASSISTANT
 
@@ -105,23 +105,29 @@ def stream_rows(scale: float, encode: Encode, stops: Sequence[int]) -> list[Row]
                 parser = harmony.StreamableParser(encoding, role)
                 for token in tokens:
                     parser.process(token)
-                    read(parser)
+                    # Kept until the next token, as a program would.
+                    values = read(parser)
+                del values
                 return parser
 
             return run
 
         return prepared
 
-    def read_usual(parser: Any) -> None:
-        _ = parser.last_content_delta, parser.current_channel, parser.current_recipient
+    def read_usual(parser: Any) -> Any:
+        return parser.last_content_delta, parser.current_channel, parser.current_recipient
 
-    def read_all(parser: Any) -> None:
-        read_usual(parser)
-        _ = parser.current_content, parser.state
-        _ = parser.current_role, parser.current_content_type
+    def read_all(parser: Any) -> Any:
+        return (
+            *read_usual(parser),
+            parser.current_content,
+            parser.state,
+            parser.current_role,
+            parser.current_content_type,
+        )
 
-    def read_nothing(parser: Any) -> None:
-        pass
+    def read_nothing(parser: Any) -> Any:
+        return None
 
     def stream_at_once(harmony: Any, encoding: Any) -> Callable[[], Any]:
         if not hasattr(harmony.StreamableParser, "process_many"):
