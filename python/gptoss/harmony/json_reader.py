@@ -42,8 +42,11 @@ _ESCAPES = {
     "r": "\r",
     "t": "\t",
 }
+_END_OF_STRING = "EOF while parsing a string"
+_CONTROL_CHARACTER = "control character (\\u0000-\\u001F) found while parsing a string"
 _BLANKS = re.compile("[ \n\t\r]*")
 _UNESCAPED = re.compile('[^"\\\\\x00-\x1f]*')
+_INTEGER = re.compile("-?[0-9]+")
 _HEX = re.compile("[0-9A-Fa-f]{4}")
 
 
@@ -121,7 +124,34 @@ class JsonText(Source):
         return self._scalar(first)
 
     def ignore(self) -> None:
-        self.buffer()
+        # Laxer than `buffer`: any depth, any number, lone surrogates.
+        open_brackets: list[str] = []
+        while True:
+            first = self._start_of_value()
+            after_value = first not in ("[", "{")
+            if after_value:
+                self._ignore_scalar(first)
+            else:
+                self._offset += 1
+                open_brackets.append(first)
+            while open_brackets:
+                closing = "]" if open_brackets[-1] == "[" else "}"
+                found = self._next_visible()
+                if found != closing:
+                    break
+                self._offset += 1
+                open_brackets.pop()
+                after_value = True
+            if not open_brackets:
+                return
+            if not found:
+                raise self._error_at_end_of(closing)
+            if after_value:
+                if found != ",":
+                    raise self._error_at_next(f"expected `,` or `{closing}`")
+                self._offset += 1
+            if closing == "}":
+                self._ignore_key()
 
     def _peek(self) -> str:
         """The next byte, or nothing at the end."""
@@ -149,6 +179,10 @@ class JsonText(Source):
     def _error_at_next(self, message: str) -> DataError:
         return DataError(message, min(self._offset + 1, len(self._text)))
 
+    def _error_at_end_of(self, closing: str) -> DataError:
+        kind = "a list" if closing == "]" else "an object"
+        return self._error_at_next(f"EOF while parsing {kind}")
+
     # Brackets ----------------------------------------------------------------------------------
 
     def _enter(self) -> None:
@@ -175,8 +209,7 @@ class JsonText(Source):
         if found == closing:
             self._offset += 1
         elif not found:
-            kind = "a list" if closing == "]" else "an object"
-            raise self._error_at_next(f"EOF while parsing {kind}")
+            raise self._error_at_end_of(closing)
         elif found == "," and closing == "]":
             self._offset += 1
             at_end = self._next_visible() == closing
@@ -193,7 +226,7 @@ class JsonText(Source):
     def _has_element(self, first: bool) -> bool:
         found = self._next_visible()
         if not found:
-            raise self._error_at_next("EOF while parsing a list")
+            raise self._error_at_end_of("]")
         if found == "]" or first:
             return found != "]"
         if found != ",":
@@ -212,7 +245,7 @@ class JsonText(Source):
     def _has_member(self, first: bool) -> bool:
         found = self._next_visible()
         if not found:
-            raise self._error_at_next("EOF while parsing an object")
+            raise self._error_at_end_of("}")
         if found == "}":
             return False
         if not first:
@@ -233,7 +266,7 @@ class JsonText(Source):
     def _colon(self) -> None:
         found = self._next_visible()
         if not found:
-            raise self._error_at_next("EOF while parsing an object")
+            raise self._error_at_end_of("}")
         if found != ":":
             raise self._error_at_next("expected `:`")
         self._offset += 1
@@ -267,38 +300,39 @@ class JsonText(Source):
         return taken
 
     def _number(self) -> int | float:
+        text = self._number_text("EOF while parsing a value")
+        try:
+            reread_number(text)
+        except OverflowError:
+            raise self._error("number out of range") from None
+        if text == "-0" or not _INTEGER.fullmatch(text):
+            return float(text)
+        return int(text)
+
+    def _number_text(self, message_at_end: str) -> str:
         start = self._offset
         if self._peek() == "-":
             self._offset += 1
-        if self._digit() == "0":
+        if self._digit(message_at_end) == "0":
             if self._peek() in _DIGITS:
                 raise self._error_at_next("invalid number")
         else:
             self._skip_digits()
-        end_of_integer = self._offset
         if self._peek() == ".":
             self._offset += 1
             if self._peek() not in _DIGITS:
-                message = "invalid number" if self._peek() else "EOF while parsing a value"
-                raise self._error_at_next(message)
+                raise self._error_at_next("invalid number" if self._peek() else message_at_end)
             self._skip_digits()
         if self._peek() in ("e", "E"):
             self._offset += 1
             if self._peek() in ("+", "-"):
                 self._offset += 1
-            self._digit()
+            self._digit(message_at_end)
             self._skip_digits()
-        text = self._text[start : self._offset]
-        try:
-            reread_number(text)
-        except OverflowError:
-            raise self._error("number out of range") from None
-        if self._offset > end_of_integer or text == "-0":
-            return float(text)
-        return int(text)
+        return self._text[start : self._offset]
 
-    def _digit(self) -> str:
-        digit = self._take("EOF while parsing a value")
+    def _digit(self, message_at_end: str) -> str:
+        digit = self._take(message_at_end)
         if digit not in _DIGITS:
             raise self._error("invalid number")
         return digit
@@ -314,17 +348,15 @@ class JsonText(Source):
             unescaped = self._match(_UNESCAPED)
             self._offset = unescaped.end()
             pieces.append(unescaped.group().encode("latin-1").decode("utf-8"))
-            found = self._take("EOF while parsing a string")
+            found = self._take(_END_OF_STRING)
             if found == '"':
                 return "".join(pieces)
             if found != "\\":
-                raise self._error(
-                    "control character (\\u0000-\\u001F) found while parsing a string"
-                )
+                raise self._error(_CONTROL_CHARACTER)
             pieces.append(self._escape())
 
     def _escape(self) -> str:
-        letter = self._take("EOF while parsing a string")
+        letter = self._take(_END_OF_STRING)
         if letter in _ESCAPES:
             return _ESCAPES[letter]
         if letter != "u":
@@ -335,7 +367,7 @@ class JsonText(Source):
         if not 0xD800 <= unit <= 0xDBFF:
             return chr(unit)
         for expected in "\\u":
-            if self._take("EOF while parsing a string") != expected:
+            if self._take(_END_OF_STRING) != expected:
                 raise self._error("unexpected end of hex escape")
         low = self._utf16_unit()
         if not 0xDC00 <= low <= 0xDFFF:
@@ -346,7 +378,41 @@ class JsonText(Source):
         digits = self._text[self._offset : self._offset + 4]
         self._offset += len(digits)
         if len(digits) < 4:
-            raise self._error("EOF while parsing a string")
+            raise self._error(_END_OF_STRING)
         if not _HEX.match(digits):
             raise self._error("invalid escape")
         return int(digits, 16)
+
+    # Values that are read over --------------------------------------------------------------------
+
+    def _ignore_scalar(self, first: str) -> None:
+        if first == '"':
+            self._offset += 1
+            self._ignore_string()
+        elif first == "-" or first in _DIGITS:
+            self._number_text("invalid number")
+        else:
+            self._scalar(first)
+
+    def _ignore_key(self) -> None:
+        found = self._next_visible()
+        if not found:
+            raise self._error_at_end_of("}")
+        if found != '"':
+            raise self._error_at_next("key must be a string")
+        self._offset += 1
+        self._ignore_string()
+        self._colon()
+
+    def _ignore_string(self) -> None:
+        while True:
+            self._offset = self._match(_UNESCAPED).end()
+            if self._peek() not in ('"', "\\", ""):
+                raise self._error(_CONTROL_CHARACTER)
+            if self._take(_END_OF_STRING) == '"':
+                return
+            letter = self._take(_END_OF_STRING)
+            if letter == "u":
+                self._utf16_unit()
+            elif letter not in _ESCAPES:
+                raise self._error("invalid escape")
