@@ -31,12 +31,11 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-import gptoss
 from gptoss.vocabulary import format_tiktoken, load_o200k_base
 from harmony_benchmark.workloads import Row, render_rows, stream_rows, text_rows
 
 MODULES = ("openai_harmony", "gptoss.harmony")
-PACKAGES = ("openai-harmony", "tiktoken", "pydantic")
+PACKAGES = ("gptoss", "openai-harmony", "tiktoken", "pydantic")
 ENCODING = "HarmonyGptOss"
 # A shorter run is repeated and divided, so that the clock and an interrupt do not count.
 SHORTEST_RUN = 0.05  # seconds
@@ -178,12 +177,12 @@ def machine() -> str:
 
 
 def versions() -> dict[str, str]:
-    found = {"Python": platform.python_version(), "gptoss": gptoss.__version__}
+    found = {"Python": platform.python_version()}
     for package in PACKAGES:
         try:
             found[package] = importlib.metadata.version(package)
         except importlib.metadata.PackageNotFoundError:
-            found[package] = "not installed"
+            found[package] = "(not installed)"
     return found
 
 
