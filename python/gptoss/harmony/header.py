@@ -20,12 +20,12 @@ CONSTRAIN_MARKER = "<|constrain|>"
 _ROLES: dict[str, Role] = {role.value: role for role in Role}
 
 # What Rust splits words at, and what it trims: not what Python's str.split and str.strip do.
-_ASCII_WHITESPACE = " \t\n\x0c\r"
-_WHITESPACE = (
+ASCII_WHITESPACE = " \t\n\x0c\r"
+WHITESPACE = (
     "\t\n\x0b\x0c\r \x85\xa0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009"
     "\u200a\u2028\u2029\u202f\u205f\u3000"
 )
-_TO_SPACE = str.maketrans(dict.fromkeys(_ASCII_WHITESPACE, " "))
+_TO_SPACE = str.maketrans(dict.fromkeys(ASCII_WHITESPACE, " "))
 # What Unicode 16's property Grapheme_Extend has beside the categories Mn and Me.
 _OTHER_GRAPHEME_EXTEND = frozenset(
     "\u09be\u09d7\u0b3e\u0b57\u0bbe\u0bd7\u0cc0\u0cc2\u0cc7\u0cc8\u0cca\u0ccb\u0cd5\u0cd6\u0d3e\u0d57"
@@ -34,7 +34,7 @@ _OTHER_GRAPHEME_EXTEND = frozenset(
     "\U000115af\U000116b6\U00011930\U0001193d\U00016ff0\U00016ff1\U0001d165\U0001d166\U0001d16d"
     "\U0001d16e\U0001d16f\U0001d170\U0001d171\U0001d172"
 )
-_CHANNEL_END = frozenset(_WHITESPACE + "<")
+_CHANNEL_END = frozenset(WHITESPACE + "<")
 
 
 class Header(NamedTuple):
@@ -105,11 +105,11 @@ def _take_channel(text: str) -> tuple[str | None, str]:
     """Cut the first channel out of a header; the rest is trimmed."""
     before, marker, after = text.partition(CHANNEL_MARKER)
     if not marker:
-        return None, text.strip(_WHITESPACE)
+        return None, text.strip(WHITESPACE)
     end = next((i for i, char in enumerate(after) if char in _CHANNEL_END), len(after))
     if end == 0:
         raise HarmonyError("channel marker present but no channel value found in header")
-    return after[:end], (before + after[end:]).strip(_WHITESPACE)
+    return after[:end], (before + after[end:]).strip(WHITESPACE)
 
 
 def _quote_as_rust(text: str) -> str:

@@ -12,23 +12,34 @@ from enum import Enum
 from functools import lru_cache
 from typing import NamedTuple
 
-from gptoss.harmony.header import CHANNEL_MARKER, CONSTRAIN_MARKER, Header
+from gptoss.harmony.header import (
+    ASCII_WHITESPACE,
+    CHANNEL_MARKER,
+    CONSTRAIN_MARKER,
+    WHITESPACE,
+    Header,
+)
 from gptoss.harmony.messages import Role
 from gptoss.harmony.repairs import RepairKind
 
 _ROLE_OF_WORD = {role.value: role for role in Role}
 _CHANNELS = ("analysis", "commentary", "final")
+_CHANNELS_OF_CALLS = ("analysis", "commentary")
 _MARKER = r"<\|(?:channel|constrain)\|>"
+# Words end at ASCII white space, channels at any, as in the strict reading.
+_SPACE = f"[{re.escape(ASCII_WHITESPACE)}]"
+_WORD_CHAR = f"[^{re.escape(ASCII_WHITESPACE)}]"
+_CHANNEL_CHAR = f"[^{re.escape(WHITESPACE)}]"
 
 # One piece of a whole header. A name ends at white space, at a marker, and at a "to=" that the
 # model wrote without a space before it.
 _PIECE = re.compile(
     rf"""
-      (?P<space>\s+)
-    | <\|channel\|>(?P<channel>\s*(?:(?!{_MARKER}|to=)\S)*)
-    | <\|constrain\|>(?P<constrain>\s*(?:(?!{_MARKER}|to=)\S)*)
-    | to=(?P<recipient>(?:(?!{_MARKER})\S)*)
-    | (?P<word>(?:(?!{_MARKER})\S)+)
+      (?P<space>{_SPACE}+)
+    | <\|channel\|>(?P<channel>{_SPACE}*(?:(?!{_MARKER}|to=){_CHANNEL_CHAR})*)
+    | <\|constrain\|>(?P<constrain>{_SPACE}*(?:(?!{_MARKER}|to=){_WORD_CHAR})*)
+    | to=(?P<recipient>(?:(?!{_MARKER}){_WORD_CHAR})*)
+    | (?P<word>(?:(?!{_MARKER}){_WORD_CHAR})+)
     """,
     re.VERBOSE,
 )
@@ -43,8 +54,9 @@ _PIECE_BEFORE_CONTENT = re.compile(
     )""",
     re.VERBOSE,
 )
-_AUTHOR = re.compile(rf"\s*(?P<author>(?:(?!{_MARKER}|to=)\S)*)")
-_TOOL_NAME = re.compile(r"[A-Za-z_][\w-]*(?:\.[\w-]+)+")
+_AUTHOR = re.compile(rf"{_SPACE}*(?P<author>(?:(?!{_MARKER}|to=){_WORD_CHAR})*)")
+_QUALIFIED_NAME = re.compile(r"[A-Za-z_][\w-]*(?:\.[\w-]+)+")
+_NAME = re.compile(r"[A-Za-z_][\w-]*")
 _GLUED_AUTHOR = re.compile(
     rf"(?P<role>{'|'.join(_ROLE_OF_WORD)})(?P<rest>{'|'.join(_CHANNELS)}|(?P=role))"
 )
@@ -170,6 +182,9 @@ class _HeaderReader:
                 self._take_channel_without_token(glued["rest"])
             else:
                 self.repairs.append((RepairKind.REPEATED_ROLE, glued["rest"]))
+        elif self._is_channel_for_author(author):
+            self.repairs.append((RepairKind.MISSING_ROLE, ""))
+            self._take_channel_without_token(author)
         elif self.start is HeaderStart.START_TOKEN or author in _ROLE_OF_WORD:
             self._take_author(author)
             if self.start is HeaderStart.PROMPT:
@@ -177,6 +192,11 @@ class _HeaderReader:
         else:
             return 0
         return match.end()
+
+    def _is_channel_for_author(self, author: str) -> bool:
+        """Whether the role was left out, and <|channel|> with it, as in `<|start|>final`."""
+        starts_with_role = self.start is HeaderStart.START_TOKEN
+        return starts_with_role and author in _CHANNELS and CHANNEL_MARKER not in self.text
 
     def _read_author_before_content(self) -> int:
         starts_with_role = self.start is HeaderStart.START_TOKEN
@@ -224,7 +244,7 @@ class _HeaderReader:
             self._take_recipient(piece["recipient"])
 
     def _without_space(self, name: str) -> str:
-        bare = name.strip()
+        bare = name.strip(ASCII_WHITESPACE)
         if bare and bare != name:
             self.repairs.append((RepairKind.SPACE_IN_HEADER, bare))
         return bare
@@ -264,27 +284,47 @@ class _HeaderReader:
         """Words without a mark: a channel, a tool's name, a content type; all else is extra."""
         rest: list[str] = []
         for spaced in words:
-            word = spaced.strip()
+            word = spaced.strip(WHITESPACE)
             if word == self.role.value:
                 self.repairs.append((RepairKind.REPEATED_ROLE, word))
             elif self.channel is None and word in _CHANNELS:
                 self._take_channel_without_token(word)
-            elif self.recipient is None and _TOOL_NAME.fullmatch(word):
-                self.repairs.append((RepairKind.MISSING_TO, word))
-                self.recipient = word
+            elif self._is_tool(word):
+                self._take_recipient_without_to(word)
             else:
                 rest.append(spaced)
         if rest and self.content_type is None:
-            last = rest[-1].strip()
+            last = rest[-1].strip(WHITESPACE)
             if len(rest) == 1 or last in _CONTENT_TYPE_WORDS:
                 if self.recipient is None and last not in _CONTENT_TYPE_WORDS:
                     self.repairs.append((RepairKind.LONE_WORD, last))
                 self.content_type = last
                 rest.pop()
+        if len(rest) == 1 and self._is_callee(rest[0].strip(WHITESPACE)):
+            self._take_recipient_without_to(rest.pop().strip(WHITESPACE))
         self.extra += rest
+
+    def _is_tool(self, word: str) -> bool:
+        """Whether a word is a tool's name wherever it stands."""
+        if self.recipient is not None:
+            return False
+        is_python = word == "python" and self.channel in _CHANNELS_OF_CALLS
+        return is_python or _QUALIFIED_NAME.fullmatch(word) is not None
+
+    def _is_callee(self, word: str) -> bool:
+        """Whether the one word left, as in `get_weather json`, is a tool's name."""
+        if self.recipient is not None or self.channel not in _CHANNELS_OF_CALLS:
+            return False
+        is_json = self.content_type in ("json", CONSTRAIN_MARKER + "json")
+        return is_json and word not in _CONTENT_TYPE_WORDS and _NAME.fullmatch(word) is not None
+
+    def _take_recipient_without_to(self, name: str) -> None:
+        self.repairs.append((RepairKind.MISSING_TO, name))
+        self.recipient = name
 
     def _note_misrouted_call(self) -> None:
         # Built-in tools are called on the analysis channel, functions never.
         recipient = self.recipient or ""
-        if recipient.startswith("functions.") and self.channel not in (None, "commentary"):
+        is_call = self.role is Role.ASSISTANT and recipient.startswith("functions.")
+        if is_call and self.channel not in (None, "commentary"):
             self.repairs.append((RepairKind.MISROUTED_CALL, f"{recipient} on {self.channel}"))

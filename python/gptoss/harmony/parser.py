@@ -206,7 +206,8 @@ class StreamableParser:
         elif self._strict:
             self._header_tokens.append(token)
         elif token == vocabulary.start:
-            self._repair(RepairKind.REPEATED_START)
+            if self._header_start is not HeaderStart.NOTHING:
+                self._repair(RepairKind.REPEATED_START)
             self._end_header_without_message(is_end=False)
             self._begin_header(HeaderStart.START_TOKEN)
         elif token in vocabulary.stop_tokens or token == vocabulary.end_of_text:
@@ -276,6 +277,9 @@ class StreamableParser:
         header, content = repaired.header, repaired.text
         if not content and not is_end and header.recipient is not None:
             header, content = header._replace(recipient=None), f"to={header.recipient}"
+        if not is_end and header == Header(self._default_role) and content.strip() == header.role:
+            self._repair(RepairKind.REPEATED_ROLE, content)
+            content = ""  # "assistant<|start|>assistant"
         # A role alone is no message, unless it says what the others do not.
         is_message = bool(content) or header != Header(self._default_role)
         if is_message or (is_end and self._tokens):
@@ -294,12 +298,14 @@ class StreamableParser:
         self._note_missing_message(repaired)
         self._take_repairs(repaired)
         self._begin_content(repaired.header)
-        self._add_text(repaired.text)
+        if repaired.text:
+            self._add_text(repaired.text)
 
     def _note_missing_message(self, repaired: RepairedHeader) -> None:
         header = repaired.header
         has_fields = header.channel or header.recipient or header.content_type
-        if self._header_start is HeaderStart.NOTHING and not has_fields:
+        is_bare_text = bool(repaired.text) and not has_fields
+        if self._header_start is HeaderStart.NOTHING and is_bare_text:
             self._repair(RepairKind.TEXT_BETWEEN_MESSAGES, repaired.text)
         else:
             self._repair(RepairKind.MISSING_MESSAGE)
