@@ -378,6 +378,7 @@ TOOLS_JSON = (
         VALID_JSON.replace("user", "é").replace("]", "\n]"),
         VALID_JSON.replace('[{"type": "text", "text": "a"}]', '"a"'),
         VALID_JSON.replace('[{"type": "text", "text": "a"}]', "{}"),
+        VALID_JSON.replace('[{"type": "text", "text": "a"}]', "5"),
         VALID_JSON.replace('[{"type": "text", "text": "a"}]', '{"a": 1}'),
         VALID_JSON.replace('[{"type": "text", "text": "a"}]', "[[]]"),
         VALID_JSON.replace('[{"type": "text", "text": "a"}]', '[["text", "a"]]'),
@@ -433,6 +434,10 @@ def test_overriding_methods_are_called(oracle: Any, encoding: Any) -> None:
             def to_dict(self) -> dict[str, Any]:
                 return {"role": "user", "content": "hidden"}
 
+        class Written(package.Message):  # type: ignore[misc,name-defined]
+            def to_json(self) -> str:
+                return '{"role": "user", "content": "written"} x'
+
         class Short(package.Conversation):  # type: ignore[misc,name-defined]
             def to_dict(self) -> dict[str, Any]:
                 return {"messages": [self.messages[0].to_dict()]}
@@ -440,7 +445,8 @@ def test_overriding_methods_are_called(oracle: Any, encoding: Any) -> None:
         loud = package.Message.from_role_and_content(package.Role.USER, Loud(text="Hi"))
         numbered = package.Message.from_role_and_content(package.Role.SYSTEM, Numbered())
         hidden = Hidden(author=loud.author)
-        cases = [loud, numbered, hidden, Short(messages=[hidden, numbered])]
+        written = Written(author=loud.author)
+        cases = [loud, numbered, hidden, written, Short(messages=[hidden, numbered])]
         if package is harmony:
             ours = cases
     for our_case, their_case in zip(ours, cases, strict=True):

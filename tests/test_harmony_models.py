@@ -333,7 +333,33 @@ def normal_signature(function: Callable[..., Any]) -> list[tuple[Any, ...]]:
     return [(each.name, each.kind, normal_default(each.default)) for each in parameters]
 
 
-@pytest.mark.parametrize("name", [*MODEL_NAMES, "Role", "ReasoningEffort"])
+# What `dir(openai_harmony)` has because the package imports it for itself, and its TypeVar T.
+IMPORTS_OF_THE_PACKAGE = {
+    *("AbstractSet", "Any", "BaseModel", "Collection", "Dict", "Enum", "Field", "List", "Literal"),
+    *("Optional", "Pattern", "Sequence", "T", "TypeVar", "Union", "annotations", "functools"),
+    *("json", "openai_harmony", "re"),
+}
+CLASS_NAMES = [
+    *MODEL_NAMES,
+    *("HarmonyEncoding", "HarmonyEncodingName", "HarmonyError", "ReasoningEffort"),
+    *("RenderConversationConfig", "RenderOptions", "Role", "StreamState", "StreamableParser"),
+]
+FUNCTION_NAMES = ["load_harmony_encoding", "raise_disallowed_special_token"]
+
+
+def test_every_name_of_the_package_is_here(oracle: Any) -> None:
+    public = {name for name in dir(oracle) if not name.startswith("_")}
+    assert public - IMPORTS_OF_THE_PACKAGE == {*CLASS_NAMES, *FUNCTION_NAMES}
+    assert {*CLASS_NAMES, *FUNCTION_NAMES, *oracle.__all__} <= set(harmony.__all__)
+
+
+@pytest.mark.parametrize("name", FUNCTION_NAMES)
+def test_functions_take_what_the_packages_take(oracle: Any, name: str) -> None:
+    ours, theirs = getattr(harmony, name), getattr(oracle, name)
+    assert normal_signature(ours) == normal_signature(theirs)
+
+
+@pytest.mark.parametrize("name", CLASS_NAMES)
 def test_every_member_of_the_package_is_here(oracle: Any, name: str) -> None:
     theirs, ours = getattr(oracle, name), getattr(harmony, name)
     assert members(theirs).keys() - {"model_config"} <= set(dir(ours))
@@ -344,7 +370,7 @@ def test_every_member_of_the_package_is_here(oracle: Any, name: str) -> None:
             assert inspect.ismethod(our_method) == inspect.ismethod(their_method)
 
 
-@pytest.mark.parametrize("name", MODEL_NAMES)
+@pytest.mark.parametrize("name", [*MODEL_NAMES, "RenderConversationConfig", "RenderOptions"])
 def test_fields_are_those_of_the_package(oracle: Any, name: str) -> None:
     theirs, ours = getattr(oracle, name), getattr(harmony, name)
     assert list(ours.model_fields) == list(theirs.model_fields)
@@ -362,7 +388,7 @@ def test_fields_are_those_of_the_package(oracle: Any, name: str) -> None:
     assert bases == [base.__name__ for base in theirs.__mro__]
 
 
-@pytest.mark.parametrize("name", ["Role", "ReasoningEffort"])
+@pytest.mark.parametrize("name", ["HarmonyEncodingName", "ReasoningEffort", "Role", "StreamState"])
 def test_enumerations_are_those_of_the_package(oracle: Any, name: str) -> None:
     theirs, ours = getattr(oracle, name), getattr(harmony, name)
     assert [(each.name, each.value) for each in ours] == [
