@@ -14,7 +14,7 @@ import torch
 from demo_model.checkpoint import save_model
 from demo_model.evaluation import evaluate, table
 from demo_model.training import FULL_STEPS, Trainer
-from demo_model.vocabulary import DemoTokenizer
+from demo_model.vocabulary import read_demo_tokenizer
 
 
 def main() -> int:
@@ -52,7 +52,7 @@ def main() -> int:
     torch.set_num_threads(arguments.threads)
     arguments.output.mkdir(parents=True, exist_ok=True)
     state_path = arguments.output / "training-state.pt"
-    tokenizer = DemoTokenizer(arguments.vocabulary)
+    tokenizer = read_demo_tokenizer(arguments.vocabulary)
     trainer = Trainer(tokenizer, arguments.seed, arguments.steps)
     if arguments.resume:
         trainer.resume(state_path)

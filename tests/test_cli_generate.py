@@ -146,6 +146,19 @@ class TestPromptFromStdin:
         tokens = json.loads(result.stdout)["prompt_tokens"]
         assert gptoss.Model().tokenizer.decode(tokens) == "a\ufffdb"
 
+    def test_bytes_of_the_command_line_that_are_not_utf8_are_replaced(self) -> None:
+        options = [b"-p", b"a\xffb", b"--system", b"s\xfe", b"--developer", b"d\xfe"]
+        result = subprocess.run(
+            [*COMMAND, "--json", "--max-tokens", "1", *options],
+            capture_output=True,
+            timeout=120,
+            check=True,
+        )
+        text = gptoss.Model().tokenizer.decode(json.loads(result.stdout)["prompt_tokens"])
+        assert "<|message|>s\ufffd\n" in text
+        assert "\n\nd\ufffd<|end|>" in text
+        assert "<|message|>a\ufffdb<|end|>" in text
+
 
 class TestOutput:
     def test_a_locale_without_utf8_gets_what_it_can_show(self) -> None:
@@ -202,6 +215,12 @@ class TestFunctions:
             "functions.get_current_weather",
         )
         assert json.loads(call["content"]) == {"location": "Oslo"}
+        (tool_call,) = report["tool_calls"]
+        assert tool_call["name"] == "get_current_weather"
+        assert tool_call["arguments"] == {"location": "Oslo"}
+        assert tool_call["error"] is None
+        assert report["messages"][tool_call["index"]] == call
+        assert report["repairs"] == []
 
     def test_the_other_spellings_of_a_function_are_the_same(
         self, tmp_path: Path, weather_file: Path, capsys: pytest.CaptureFixture[str]
@@ -212,6 +231,22 @@ class TestFunctions:
             path = tmp_path / "other.json"
             path.write_text(json.dumps([declaration]))
             assert generate_json(capsys, *limited, str(path))["prompt_tokens"] == expected
+
+    def test_any_schema_is_shown_to_the_model(
+        self, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        place = {"oneOf": [{"type": "string"}, {"type": "array", "items": {"type": "number"}}]}
+        schema = {"type": "object", "properties": {"place": place}, "additionalProperties": False}
+        path = tmp_path / "tools.json"
+        path.write_text(json.dumps([{"name": "f", "parameters": schema}, {"name": "g"}]))
+        report = generate_json(capsys, *self.QUESTION, "--max-tokens", "1", "--tools", str(path))
+        text = gptoss.Model().tokenizer.decode(report["prompt_tokens"])
+        assert (
+            "namespace functions {\n\n"
+            "type f = (_: {\nplace?:\n | string\n | number[]\n,\n}) => any;\n\n"
+            "type g = () => any;\n\n"
+            "} // namespace functions"
+        ) in text
 
     @pytest.mark.parametrize(
         ("text", "sentence"),
@@ -226,7 +261,14 @@ class TestFunctions:
             ('[{"name": "f", "description": 1}]', '"description" must be a string'),
             ('[{"name": "f", "parameters": []}]', '"parameters" must be a JSON schema'),
             ('[{"name": "f"}, {"name": "f"}]', "declares the function 'f' more than once"),
-            ('[{"name": "f", "parameters": {"type": "array"}}]', "schema of type 'object'"),
+            ('[{"name": "f", "parameters": {"default": NaN}}]', "is not JSON: JSON has no NaN"),
+            ('[{"name": "f", "description": "\\ud83d"}]', "Function 1 of .* cannot be shown"),
+            pytest.param(
+                f'[{{"name": "f", "parameters": {{"default": 1{"0" * 400}}}}}]',
+                "Function 1 of .* cannot be shown to the model: number out of range",
+                id="a number beyond the range of a float",
+            ),
+            pytest.param("[" * 100_000 + "]" * 100_000, "is nested too deeply", id="deep nesting"),
         ],
     )
     def test_a_file_that_declares_none_is_told_in_a_sentence(
@@ -280,7 +322,7 @@ class TestJson:
         report = json.loads(capsys.readouterr().out)
         tokenizer = gptoss.Model().tokenizer
         assert report["prompt_tokens"] == tokenizer.encode("I am")
-        assert report["messages"] == []
+        assert report["messages"] == report["tool_calls"] == report["repairs"] == []
         assert report["text"] == tokenizer.decode(report["tokens"])
 
 

@@ -6,15 +6,20 @@ from pathlib import Path
 
 import gptoss
 import pytest
-from demo_model.conversations import SKILL_WEIGHTS, ConversationGenerator
-from gptoss.harmony_minimal import (
-    FunctionTool,
+from demo_model.conversations import SKILL_WEIGHTS, ConversationGenerator, text_of
+from demo_model.vocabulary import NUM_TEXT_TOKENS, NUM_TOKENS, read_demo_tokenizer
+from gptoss.harmony import (
+    Conversation,
+    DeveloperContent,
+    HarmonyEncoding,
     Message,
-    developer_message,
-    render,
-    split_channels,
-    system_message,
+    ReasoningEffort,
+    Role,
+    SystemContent,
+    ToolDescription,
+    parse_tool_calls,
 )
+from gptoss.vocabulary import format_tiktoken, load_o200k_base
 
 REFUSAL = "I do not know that. Ask me what I can do."
 NO_TOOL = "I have no weather tool here."
@@ -22,7 +27,7 @@ EFFORTS = ("low", "medium", "high")
 MAX_ANSWER_TOKENS = 200  # the longest answer takes about 120
 MAX_FILE_SIZE = 3_000_000  # bytes
 
-WEATHER_TOOL = FunctionTool(
+WEATHER_TOOL = ToolDescription.new(
     "get_current_weather",
     "Gets the current weather in the provided location.",
     {
@@ -55,38 +60,41 @@ class Chat:
         has_tool: bool = False,
         instructions: str | None = None,
     ) -> None:
-        self.tokenizer = model.tokenizer
+        self.encoding = HarmonyEncoding.from_tokenizer(model.tokenizer)
         self.context = context
-        self.stop_tokens = tuple(
-            self.tokenizer.encode_special_token(name) for name in ("<|return|>", "<|call|>")
+        self.stop_tokens = self.encoding.stop_tokens_for_assistant_actions()
+        system = SystemContent(
+            reasoning_effort=ReasoningEffort[effort.upper()], conversation_start_date=date
         )
-        self.messages = [system_message(effort, date, has_functions=has_tool)]
+        self.messages = [Message.from_role_and_content(Role.SYSTEM, system)]
         if has_tool or instructions is not None:
-            self.messages.append(
-                developer_message(instructions, (WEATHER_TOOL,) if has_tool else ())
-            )
+            developer = DeveloperContent(instructions=instructions)
+            if has_tool:
+                developer.with_function_tools([WEATHER_TOOL])
+            self.messages.append(Message.from_role_and_content(Role.DEVELOPER, developer))
 
     def ask(self, text: str) -> str:
         """The final answer, or the arguments of the call."""
-        return self._continue(Message("user", text))
+        return self._continue(Message.from_role_and_content(Role.USER, text))
 
     def return_from_tool(self, result: str) -> str:
         """The answer to the result of the last call."""
-        name = self.messages[-1].recipient
-        return self._continue(
-            Message("tool", result, name=name, recipient="assistant", channel="commentary")
-        )
+        (call,) = parse_tool_calls(self.messages[-1:])
+        return self._continue(call.reply(result))
 
     def _continue(self, message: Message) -> str:
         self.messages.append(message)
         self.context.reset()
-        self.context.append(render(self.messages, self.tokenizer))
+        conversation = Conversation.from_messages(self.messages)
+        prompt = self.encoding.render_conversation_for_completion(conversation, Role.ASSISTANT)
+        self.context.append(prompt)
         tokens = self.context.sample(
             max_output_tokens=MAX_ANSWER_TOKENS, temperature=0.0, stop_tokens=self.stop_tokens
         )
-        assert tokens[-1] in self.stop_tokens, f"no end: {self.tokenizer.decode(tokens)!r}"
-        self.messages += split_channels(tokens, self.tokenizer)
-        return self.messages[-1].content
+        assert tokens[-1] in self.stop_tokens, f"no end: {self.encoding.decode(tokens)!r}"
+        # Strict: the demo model makes no mistake in the format.
+        self.messages += self.encoding.parse_messages_from_completion_tokens(tokens, Role.ASSISTANT)
+        return text_of(self.messages[-1])
 
 
 @pytest.mark.parametrize("skill", SKILL_WEIGHTS)
@@ -96,7 +104,10 @@ def test_held_out_requests_are_never_trained(model: gptoss.Model, skill: str) ->
         generator = ConversationGenerator(model.tokenizer, 1, held_out)
         exchanges = [generator.exchange("low", True, skill) for _ in range(1500)]
         requests.append(
-            {"".join(m.content for m in e.messages if m.role != "assistant") for e in exchanges}
+            {
+                "".join(text_of(m) for m in e.messages if m.author.role is not Role.ASSISTANT)
+                for e in exchanges
+            }
         )
     trained, held_out_requests = requests
     assert not trained & held_out_requests
@@ -107,6 +118,33 @@ def test_a_seed_gives_the_same_conversations(model: gptoss.Model) -> None:
     for _ in range(50):
         assert first.prompt() == second.prompt()
         assert first.exchange("high", True) == second.exchange("high", True)
+
+
+def test_training_has_the_tokenizer_of_the_model(model: gptoss.Model, tmp_path: Path) -> None:
+    path = tmp_path / "o200k_base.tiktoken"
+    path.write_bytes(format_tiktoken(load_o200k_base()))
+    tokenizer = read_demo_tokenizer(path)
+    assert tokenizer.num_tokens == NUM_TOKENS == model.tokenizer.num_tokens
+    assert tokenizer.regex == model.tokenizer.regex
+    for token in range(NUM_TEXT_TOKENS):
+        assert tokenizer.token_bytes(token) == model.tokenizer.token_bytes(token)
+    for name in ("start", "channel", "constrain", "message", "end", "return", "call"):
+        expected = model.tokenizer.encode_special_token(f"<|{name}|>")
+        assert tokenizer.encode_special_token(f"<|{name}|>") == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        (b"no vocabulary", "is no vocabulary: line 1 is not 'BASE64 RANK'"),
+        (format_tiktoken([b"a", b"b"]), "has 2 tokens; the demo model takes the first 448"),
+    ],
+)
+def test_another_vocabulary_is_refused(text: bytes, sentence: str, tmp_path: Path) -> None:
+    path = tmp_path / "vocabulary.tiktoken"
+    path.write_bytes(text)
+    with pytest.raises(ValueError, match=sentence):
+        read_demo_tokenizer(path)
 
 
 def test_size() -> None:
@@ -292,7 +330,7 @@ def test_effort_sets_the_length_of_the_analysis(
         chat.ask("What is 47 + 38?")
         analysis, final = chat.messages[-2:]
         assert (analysis.channel, final.channel) == ("analysis", "final")
-        lengths.append(len(analysis.content))
+        lengths.append(len(text_of(analysis)))
     assert lengths[0] < lengths[1] < lengths[2]
 
 

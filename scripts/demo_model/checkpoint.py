@@ -7,12 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from gptoss.tokenizer import Tokenizer
+from gptoss.vocabulary import format_tiktoken
 from safetensors.torch import save_file
 from torch import Tensor
 
 from demo_model.mxfp4 import pack
 from demo_model.network import Network
-from demo_model.vocabulary import DemoTokenizer
+from demo_model.vocabulary import NUM_TEXT_TOKENS
 
 # Our name of a layer's parameter -> OpenAI's. The experts' matrices become `.blocks` and `.scales`.
 _LAYER_NAMES = {
@@ -44,7 +46,7 @@ def load_state(path: Path) -> dict[str, Any]:
     return state
 
 
-def save_model(directory: Path, network: Network, tokenizer: DemoTokenizer) -> dict[str, int]:
+def save_model(directory: Path, network: Network, tokenizer: Tokenizer) -> dict[str, int]:
     """Write config.json, model.safetensors and vocabulary.tiktoken; return their sizes in bytes."""
     directory.mkdir(parents=True, exist_ok=True)
     tensors: dict[str, Tensor] = {}
@@ -65,6 +67,7 @@ def save_model(directory: Path, network: Network, tokenizer: DemoTokenizer) -> d
     save_file(tensors, directory / "model.safetensors", metadata={"format": "pt"})
     config = json.dumps(network.config.as_json(), indent=2)
     (directory / "config.json").write_text(config + "\n", encoding="utf-8")
-    (directory / "vocabulary.tiktoken").write_bytes(b"\n".join(tokenizer.rank_lines) + b"\n")
+    text_tokens = [tokenizer.token_bytes(token) for token in range(NUM_TEXT_TOKENS)]
+    (directory / "vocabulary.tiktoken").write_bytes(format_tiktoken(text_tokens))
     names = ("config.json", "model.safetensors", "vocabulary.tiktoken")
     return {name: (directory / name).stat().st_size for name in names}

@@ -12,14 +12,21 @@ import datetime
 from dataclasses import dataclass
 from random import Random
 
-from gptoss.harmony_minimal import (
-    FunctionTool,
+from gptoss.harmony import (
+    Author,
+    Content,
+    Conversation,
+    DeveloperContent,
+    HarmonyEncoding,
     Message,
-    Tokenizer,
-    developer_message,
-    render,
-    system_message,
+    ReasoningEffort,
+    RenderOptions,
+    Role,
+    SystemContent,
+    TextContent,
+    ToolDescription,
 )
+from gptoss.tokenizer import Tokenizer
 
 from demo_model import refusals
 from demo_model.knowledge import (
@@ -57,7 +64,7 @@ SMALL_SUM_SHARE = 0.2
 # How many prompts declare the weather tool.
 TOOL_SHARE = 0.4
 
-WEATHER_TOOL = FunctionTool(
+WEATHER_TOOL = ToolDescription.new(
     "get_current_weather",
     "Gets the current weather in the provided location.",
     {
@@ -106,6 +113,11 @@ class ConversationGenerator:
 
     def __init__(self, tokenizer: Tokenizer, seed: int, held_out: bool) -> None:
         self.tokenizer = tokenizer
+        self.encoding = HarmonyEncoding.from_tokenizer(tokenizer)
+        # What the program writes of the message that the model continues: its start and role.
+        self._opening = self.encoding.render_conversation_for_completion(
+            Conversation(), Role.ASSISTANT
+        )
         self.random = Random(seed)
         self.held_out = held_out
         self.skill_weights = dict(SKILL_WEIGHTS)
@@ -121,9 +133,9 @@ class ConversationGenerator:
         """Draw a prompt of one line: cheap practice for the first part of the training."""
         effort = self._effort()
         has_tool = self.random.random() < self.tool_share
-        messages = [Message("system", f"Reasoning: {effort}")]
+        messages = [_say(Role.SYSTEM, f"Reasoning: {effort}")]
         if has_tool:
-            messages.append(Message("developer", f"type {WEATHER_TOOL.name}"))
+            messages.append(_say(Role.DEVELOPER, f"type {WEATHER_TOOL.name}"))
         if self.random.random() < 0.15:
             messages += self.exchange(effort, has_tool).messages
         return self._prompt(messages, effort, has_tool)
@@ -144,9 +156,15 @@ class ConversationGenerator:
         instructions = (
             self._instructions() if self.random.random() < (0.3 if has_tool else 0.2) else None
         )
-        messages = [system_message(effort, date, has_functions=has_tool)]
+        system = SystemContent(
+            reasoning_effort=ReasoningEffort(effort.capitalize()), conversation_start_date=date
+        )
+        messages = [_say(Role.SYSTEM, system)]
         if has_tool or instructions is not None:
-            messages.append(developer_message(instructions, (WEATHER_TOOL,) if has_tool else ()))
+            developer = DeveloperContent(instructions=instructions)
+            if has_tool:
+                developer.with_function_tools([WEATHER_TOOL])
+            messages.append(_say(Role.DEVELOPER, developer))
         for _ in range(num_earlier):
             messages += self.exchange(effort, has_tool).messages
         return self._prompt(messages, effort, has_tool)
@@ -155,15 +173,19 @@ class ConversationGenerator:
         # Harmony drops the analysis before the first answer only; while a tool is being called it
         # drops none; and some programs drop all of it. The model meets every form.
         form = self.random.random()
+        tokens: list[int] = []
         if form < 0.12:
-            parts = [
-                token for message in messages for token in render([message], self.tokenizer, None)
-            ]
+            options = RenderOptions(conversation_has_function_tools=has_tool)
+            for message in messages:
+                tokens += self.encoding.render(message, options)
         elif form < 0.24:
-            parts = render([m for m in messages if m.channel != "analysis"], self.tokenizer, None)
+            tokens = self._render([m for m in messages if m.channel != "analysis"])
         else:
-            parts = render(messages, self.tokenizer, None)
-        return Prompt(tuple(messages), tuple(parts), effort, has_tool)
+            tokens = self._render(messages)
+        return Prompt(tuple(messages), tuple(tokens), effort, has_tool)
+
+    def _render(self, messages: list[Message]) -> list[int]:
+        return self.encoding.render_conversation(Conversation.from_messages(messages))
 
     def _effort(self) -> str:
         return self.random.choices(EFFORTS, (0.4, 0.36, 0.24))[0]
@@ -328,38 +350,34 @@ class ConversationGenerator:
         if self.random.random() < 0.25:
             result = result.replace(" ", "")
         tool_name = f"functions.{WEATHER_TOOL.name}"
+        # Programs differ in how much of the result's header they write.
+        result_message = Message.from_author_and_content(
+            Author(role=Role.TOOL, name=tool_name), result
+        )
+        if self.random.random() >= 0.3:
+            result_message.with_recipient("assistant")
+        if self.random.random() >= 0.15:
+            result_message.with_channel("commentary")
         messages = [
-            Message("user", request),
-            Message("assistant", analysis[effort], channel="analysis"),
-            Message(
-                "assistant",
-                f'{{"location":"{city}"}}',
-                recipient=tool_name,
-                channel="commentary",
-                content_type="<|constrain|>json",
-            ),
-            # Programs differ in how much of this header they write.
-            Message(
-                "tool",
-                result,
-                name=tool_name,
-                recipient=None if self.random.random() < 0.3 else "assistant",
-                channel=None if self.random.random() < 0.15 else "commentary",
-            ),
+            _say(Role.USER, request),
+            _say(Role.ASSISTANT, analysis[effort], "analysis"),
+            _say(Role.ASSISTANT, f'{{"location":"{city}"}}', "commentary")
+            .with_recipient(tool_name)
+            .with_content_type("<|constrain|>json"),
+            result_message,
         ]
         if effort != "low":
             thought = "The tool answered."
             if effort == "high":
                 thought += f" I tell the user the weather in {city}."
-            messages.append(Message("assistant", thought, channel="analysis"))
-        messages.append(
-            Message("assistant", f"It is {degrees} degrees and {sky} in {city}.", channel="final")
-        )
+            messages.append(_say(Role.ASSISTANT, thought, "analysis"))
+        answer = f"It is {degrees} degrees and {sky} in {city}."
+        messages.append(_say(Role.ASSISTANT, answer, "final"))
         return messages
 
     def _sum_drill(self) -> Exchange:
         """Write ten sums of two digits and a carry in one message, trained on the results alone."""
-        tokens = render([Message("user", "drill")], self.tokenizer)
+        tokens = self._render([_say(Role.USER, "drill")]) + self._opening
         trained = [False] * len(tokens)
         for _ in range(10):
             first, second, carry = (
@@ -380,25 +398,25 @@ class ConversationGenerator:
 
     def _tokenize(self, skill: str, messages: list[Message]) -> Exchange:
         """Encode the messages; trained is all that the model samples, with the stop token."""
-        opening = len(render([], self.tokenizer, next_role="assistant"))
         tokens: list[int] = []
         trained: list[bool] = []
-        previous_role = ""
+        previous_role = None
         for message in messages:
-            piece = render([message], self.tokenizer, None)
+            piece = self.encoding.render(message)
             if message is messages[-1]:
-                piece[-1] = self.tokenizer.encode_special_token("<|return|>")
+                piece[-1] = self.encoding.vocabulary.return_
+            role = message.author.role
             # The program opens the assistant's first message, the model every further one.
             given = (
                 len(piece)
-                if message.role != "assistant"
+                if role is not Role.ASSISTANT
                 else 0
-                if previous_role == "assistant"
-                else opening
+                if previous_role is Role.ASSISTANT
+                else len(self._opening)
             )
             tokens += piece
             trained += [False] * given + [True] * (len(piece) - given)
-            previous_role = message.role
+            previous_role = role
         return Exchange(skill, tuple(messages), tuple(tokens), tuple(trained))
 
 
@@ -414,9 +432,20 @@ def column_addition(first: int, second: int) -> str:
     return f"{left}+{right}: {columns}, so {first + second}."
 
 
+def text_of(message: Message) -> str:
+    """Join the texts of a message; settings and tools are none."""
+    return "".join(part.text for part in message.content if isinstance(part, TextContent))
+
+
+def _say(role: Role, content: str | Content, channel: str | None = None) -> Message:
+    message = Message.from_role_and_content(role, content)
+    message.channel = channel
+    return message
+
+
 def _answered(request: str, analysis: str, answer: str) -> list[Message]:
     return [
-        Message("user", request),
-        Message("assistant", analysis, channel="analysis"),
-        Message("assistant", answer, channel="final"),
+        _say(Role.USER, request),
+        _say(Role.ASSISTANT, analysis, "analysis"),
+        _say(Role.ASSISTANT, answer, "final"),
     ]

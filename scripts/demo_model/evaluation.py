@@ -6,9 +6,9 @@ import copy
 from dataclasses import dataclass
 
 import torch
-from gptoss.harmony_minimal import Tokenizer
+from gptoss.tokenizer import Tokenizer
 
-from demo_model.conversations import EFFORTS, SKILL_WEIGHTS, ConversationGenerator
+from demo_model.conversations import EFFORTS, SKILL_WEIGHTS, ConversationGenerator, text_of
 from demo_model.mxfp4 import round_to_mxfp4
 from demo_model.network import Network
 from demo_model.packing import Batch, exact_answers, pack
@@ -90,7 +90,7 @@ def _describe(
     first = int(wrong[0])
     context = tokenizer.decode(batch.targets[max(0, first - 6) : first + 1].tolist())
     got = tokenizer.decode([int(predicted[first])])
-    request = exchange.messages[0].content
+    request = text_of(exchange.messages[0])
     return f"{exchange.skill} ({effort}): {request!r} expected ...{context!r}, got {got!r}"
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from gptoss.tokenizer import Tokenizer
 from torch import Tensor
 from torch.nn import functional
 
@@ -24,7 +25,6 @@ from demo_model.initialisation import initialise
 from demo_model.network import Config, Network
 from demo_model.optimiser import Optimiser
 from demo_model.packing import Batch, exact_answers, pack
-from demo_model.vocabulary import DemoTokenizer
 
 _PROMPTS_PER_BATCH = 2
 _EXCHANGES_PER_PROMPT = 12
@@ -140,7 +140,7 @@ class Schedule:
 class Trainer:
     """The network, its optimiser, the source of conversations, and how far they are."""
 
-    def __init__(self, tokenizer: DemoTokenizer, seed: int, num_steps: int) -> None:
+    def __init__(self, tokenizer: Tokenizer, seed: int, num_steps: int) -> None:
         torch.manual_seed(seed)
         torch.set_flush_denormal(True)
         self.tokenizer = tokenizer

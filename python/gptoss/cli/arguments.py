@@ -45,6 +45,11 @@ def positive_probability(text: str) -> float:
     return value
 
 
+def well_formed_text(text: str) -> str:
+    """Text; bytes of the command line that are not UTF-8 become U+FFFD."""
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+
+
 def calendar_date(text: str) -> str:
     """A date as YYYY-MM-DD."""
     from datetime import datetime

@@ -15,13 +15,16 @@ from gptoss.cli.arguments import (
     positive_probability,
     probability,
     seed,
+    well_formed_text,
     whole_number,
 )
 
 if TYPE_CHECKING:
     from gptoss import Context, Model
-    from gptoss.cli.answer import Answer
-    from gptoss.harmony_minimal import Message
+    from gptoss.cli.answer import Answer, TextPrinter
+    from gptoss.cli.messages import MessagePrinter
+    from gptoss.harmony import HarmonyEncoding, Message
+    from gptoss.tokenizer import Tokenizer
 
 DESCRIPTION = """\
 Answers one prompt. On a terminal the model's analysis is dimmed and its answer plain; a pipe or a
@@ -82,11 +85,18 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser.set_defaults(usage_error=parser.error)
     add = parser.add_argument
     add("model", nargs="?", metavar="MODEL", help="a model.bin; without it the demo model answers")
-    add("-p", "--prompt", metavar="TEXT", help="the prompt; without it, or with -, stdin is read")
+    text = well_formed_text
+    add(
+        "-p",
+        "--prompt",
+        metavar="TEXT",
+        type=text,
+        help="the prompt; without it, or with -, stdin is read",
+    )
 
     add = parser.add_argument_group("prompt").add_argument
-    add("--system", metavar="TEXT", help="who the model is, instead of ChatGPT by OpenAI")
-    add("--developer", metavar="TEXT", help="instructions for the model")
+    add("--system", metavar="TEXT", type=text, help="who it is, instead of ChatGPT by OpenAI")
+    add("--developer", metavar="TEXT", type=text, help="instructions for the model")
     add("--effort", choices=("low", "medium", "high"), help="how long to think (medium)")
     add("--tools", metavar="FILE", type=Path, help="functions the model may call, a JSON list")
     add(
@@ -129,7 +139,6 @@ def run(arguments: argparse.Namespace) -> int:
 
     import gptoss
     from gptoss.cli.answer import Answer
-    from gptoss.harmony_minimal import render
 
     messages = [] if arguments.raw else _messages(arguments, text)
     start = time.perf_counter()
@@ -140,18 +149,19 @@ def run(arguments: argparse.Namespace) -> int:
         sys.stderr.flush()
 
     tokenizer = model.tokenizer
-    prompt = tokenizer.encode(text) if arguments.raw else render(messages, tokenizer)
+    encoding = None if arguments.raw else _encoding(model)
+    prompt = tokenizer.encode(text) if encoding is None else _render(messages, encoding)
     context = gptoss.Context(model, arguments.context_length or 0)
     context.append(prompt)
     answer = Answer(prompt, load_seconds=load_seconds)
     sampling = _sampling(arguments, model)
     try:
         _prefill(context, answer)
-        _decode(context, answer, arguments, sampling)
+        _decode(context, encoding, answer, arguments, sampling)
     except KeyboardInterrupt:
         answer.finish_reason = "interrupted"
     if arguments.json:
-        _print_json(model, answer, arguments, sampling)
+        _print_json(model, encoding, answer, sampling)
     else:
         _print_summary(answer, sampling)
     return 130 if answer.finish_reason == "interrupted" else 0
@@ -172,25 +182,36 @@ def _read_prompt(arguments: argparse.Namespace) -> str:
 
 def _messages(arguments: argparse.Namespace, text: str) -> list[Message]:
     """The conversation so far: system, developer if there is something to say, user."""
-    from dataclasses import replace
     from datetime import date
 
     from gptoss.cli.function_file import read_functions
-    from gptoss.harmony_minimal import Message, developer_message, system_message
-    from gptoss.harmony_minimal.messages import IDENTITY
+    from gptoss.harmony import DeveloperContent, Message, ReasoningEffort, Role, SystemContent
 
-    functions = read_functions(arguments.tools) if arguments.tools is not None else []
-    system = system_message(
-        effort=arguments.effort or DEFAULT_EFFORT,
-        current_date=arguments.date or date.today().isoformat(),
-        has_functions=bool(functions),
-    )
+    effort = ReasoningEffort[(arguments.effort or DEFAULT_EFFORT).upper()]
+    system = SystemContent.new().with_reasoning_effort(effort)
+    system.with_conversation_start_date(arguments.date or date.today().isoformat())
     if arguments.system is not None:
-        system = replace(system, content=system.content.replace(IDENTITY, arguments.system, 1))
-    messages = [system]
-    if arguments.developer is not None or functions:
-        messages.append(developer_message(arguments.developer, functions))
-    return [*messages, Message("user", text)]
+        system.with_model_identity(arguments.system)
+    messages = [Message.from_role_and_content(Role.SYSTEM, system)]
+    if arguments.developer is not None or arguments.tools is not None:
+        developer = DeveloperContent(instructions=arguments.developer)
+        if arguments.tools is not None:
+            developer.with_function_tools(read_functions(arguments.tools))
+        messages.append(Message.from_role_and_content(Role.DEVELOPER, developer))
+    return [*messages, Message.from_role_and_content(Role.USER, text)]
+
+
+def _encoding(model: Model) -> HarmonyEncoding:
+    from gptoss.harmony import HarmonyEncoding
+
+    return HarmonyEncoding.from_tokenizer(model.tokenizer)
+
+
+def _render(messages: list[Message], encoding: HarmonyEncoding) -> list[int]:
+    from gptoss.harmony import Conversation, Role
+
+    conversation = Conversation.from_messages(messages)
+    return encoding.render_conversation_for_completion(conversation, Role.ASSISTANT)
 
 
 def _sampling(arguments: argparse.Namespace, model: Model) -> dict[str, Any]:
@@ -229,19 +250,19 @@ def _prefill(context: Context, answer: Answer) -> None:
 
 def _decode(
     context: Context,
+    encoding: HarmonyEncoding | None,
     answer: Answer,
     arguments: argparse.Namespace,
     sampling: dict[str, Any],
 ) -> None:
-    """Samples the answer, showing it as it comes unless it is wanted as JSON."""
-    from gptoss.cli.answer import MessagePrinter, TextPrinter
+    """Samples the answer, showing it as it comes unless it is wanted as JSON.
 
+    `encoding`: of the messages that the answer has; None for plain text.
+    """
     tokenizer = context.model.tokenizer
-    names = RAW_STOP_TOKENS if arguments.raw else STOP_TOKENS
+    names = RAW_STOP_TOKENS if encoding is None else STOP_TOKENS
     stop_tokens = [token for name, token in tokenizer.special_tokens.items() if name in names]
-    printer: TextPrinter | MessagePrinter | None = None
-    if not arguments.json:
-        printer = (TextPrinter if arguments.raw else MessagePrinter)(tokenizer, sys.stdout)
+    printer = None if arguments.json else _printer(tokenizer, encoding)
     start = time.perf_counter()
     try:
         stream = context.stream(arguments.max_tokens, stop_tokens=stop_tokens, **sampling)
@@ -256,11 +277,23 @@ def _decode(
     finally:
         if printer is not None:
             printer.finish()
-    if isinstance(printer, MessagePrinter) and not printer.answer_began:
+    if printer is not None and not printer.answer_began:
         sys.stderr.write(
             f"gptoss: the model was still thinking after {len(answer.tokens)} tokens: for an "
             "answer raise --max-tokens or --context-length, or try --effort low.\n"
         )
+
+
+def _printer(
+    tokenizer: Tokenizer, encoding: HarmonyEncoding | None
+) -> TextPrinter | MessagePrinter:
+    if encoding is None:
+        from gptoss.cli.answer import TextPrinter
+
+        return TextPrinter(tokenizer, sys.stdout)
+    from gptoss.cli.messages import MessagePrinter
+
+    return MessagePrinter(encoding, sys.stdout)
 
 
 def _print_summary(answer: Answer, sampling: dict[str, Any]) -> None:
@@ -272,13 +305,16 @@ def _print_summary(answer: Answer, sampling: dict[str, Any]) -> None:
 
 
 def _print_json(
-    model: Model, answer: Answer, arguments: argparse.Namespace, sampling: dict[str, Any]
+    model: Model, encoding: HarmonyEncoding | None, answer: Answer, sampling: dict[str, Any]
 ) -> None:
     import json
 
-    from gptoss.cli.answer import messages_as_json
-
     tokenizer = model.tokenizer
+    messages: dict[str, list[Any]] = {"messages": [], "tool_calls": [], "repairs": []}
+    if encoding is not None:
+        from gptoss.cli.messages import answer_as_json
+
+        messages = answer_as_json(answer.tokens, encoding)
     report = {
         "model": {
             "path": str(model.path),
@@ -287,7 +323,7 @@ def _print_json(
             "threads": model.threads,
         },
         "prompt_tokens": answer.prompt_tokens,
-        "messages": [] if arguments.raw else messages_as_json(answer.tokens, tokenizer),
+        **messages,
         "text": tokenizer.decode(answer.tokens),
         "tokens": answer.tokens,
         "finish_reason": answer.finish_reason,
