@@ -357,7 +357,11 @@ def _unexpected(value: Any) -> str:
 
 
 def _debug_text(text: str) -> str:
-    """The text as Rust's `{:?}` writes it."""
+    """The text as Rust's `{:?}` writes it.
+
+    By Python's Unicode tables, though: characters that Rust's newer ones have are escaped here, and
+    some fifty letters and spacing marks that Unicode counts among the extenders are not.
+    """
     return f'"{"".join(map(_debug_character, text))}"'
 
 
