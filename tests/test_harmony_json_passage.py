@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable
 from typing import Any
 
 import gptoss.harmony as harmony
@@ -26,6 +25,7 @@ from gptoss.harmony import (
     ToolDescription,
 )
 from gptoss.harmony.json_passage import reread_conversation, reread_message
+from harmony_passage import assert_same_passage, outcome
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import BaseModel
@@ -112,39 +112,6 @@ def put(place: Place, value: Any) -> None:
         setattr(owner, name, value)
     else:
         owner[name] = value
-
-
-def outcome(action: Callable[[], Any]) -> Any:
-    """What an action returns, or the type and text of its exception."""
-    try:
-        return action()
-    except Exception as error:
-        return type(error).__name__, str(error)
-
-
-class Scripted:
-    """What writes itself as this JSON: the package asks no more of a conversation or message."""
-
-    def __init__(self, json_text: Any) -> None:
-        self._json_text = json_text
-
-    def to_json(self) -> Any:
-        return self._json_text
-
-
-def assert_same_passage(encoding: Any, ours: Any, theirs: Any) -> None:
-    """Reread our conversation or message, and render theirs: the same comes of it."""
-    reread: Callable[[Any], Any]
-    if isinstance(ours, Message):
-        reread, render = reread_message, encoding.render
-    else:
-        reread, render = reread_conversation, encoding.render_conversation
-    expected = outcome(lambda: render(theirs))
-    actual = outcome(lambda: reread(ours))
-    if isinstance(actual, tuple):
-        assert actual == expected
-    else:
-        assert outcome(lambda: render(Scripted(actual.to_json()))) == expected
 
 
 # With the package ------------------------------------------------------------------------------
@@ -257,166 +224,6 @@ def nested(brackets: str, depth: int) -> dict[str, Any]:
     for _ in range(depth - 1):
         value = [value] if brackets == "[]" else {"a": value}
     return {"a": value}
-
-
-# JSON of the conversation's own making ---------------------------------------------------------
-
-
-MESSAGE_JSON = '{"role": "user", "content": [{"type": "text", "text": "a"}]}'
-VALID_JSON = f'{{"messages": [{MESSAGE_JSON}]}}'
-OTHER_JSON = '{"other": [1.5, {"a": "\\u00e9\\n", "b": {}}, null], "messages": []}'
-TOOLS_JSON = (
-    '{"messages":[{"role":"developer","name":null,"content":[{"type":"developer_content","tools":'
-    '{"functions":{"name":"functions","tools":[{"name":"f","description":"\\u00e9\\n",'
-    '"parameters":{"a":[1,-2.5e+3,true,false,null,{}]}}]}}}]}]}'
-)
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        "",
-        " \n\t\r",
-        "x",
-        "nul",
-        "nulx",
-        "tru",
-        "-",
-        "-x",
-        "01",
-        "1.",
-        "1.x",
-        "1e",
-        "1e+",
-        "1ex",
-        "5",
-        "true",
-        '"',
-        '"a',
-        '"a\\',
-        '"a\\x"',
-        '"a\\u12',
-        '"a\\u12x4"',
-        '"a\\ud800',
-        '"a\\ud800"',
-        '"a\\ud800\\',
-        '"a\\ud800\\n"',
-        '"a\\ud800\\u0041"',
-        '"a\\udc00"',
-        '"a\\ud83d\\ude00 \\" \\\\ \\/ \\b \\f \\n \\r \\t"',
-        '"a\nb"',
-        "[",
-        "[]",
-        "[[]]",
-        "[[] ",
-        "[[],",
-        "[[],]",
-        "[[], 1]",
-        "[[] 1]",
-        "{",
-        "{}",
-        "{5",
-        '{"messages"',
-        '{"messages" 5',
-        '{"messages":',
-        '{"messages":[]',
-        '{"messages":[],',
-        '{"messages":[],}',
-        '{"messages":[],5}',
-        '{"messages":[] 5}',
-        '{"messages":[],"messages":[]}',
-        '{"messages":[1,2]}',
-        '{"messages":[{}]}',
-        '{"messages":[{},]}',
-        '{"messages":[[]]}',
-        '{"messages":[] , "other" : [1, {"a": "b"}, null] } ',
-        *(
-            '{"other":' + ignored
-            for ignored in [
-                "",
-                "[",
-                "[]",
-                "[] ",
-                "[1,",
-                "[1,]",
-                "[1 2]",
-                "[}",
-                "{",
-                "{}",
-                "{5}",
-                '{"a',
-                '{"a"',
-                '{"a" 1}',
-                '{"a":1',
-                '{"a":1,',
-                '{"a":1,}',
-                '{"a":1 2}',
-                "-",
-                "1.",
-                "1.x",
-                "1e",
-                "01",
-                "nul",
-                '"',
-                '"\n"',
-                '"\\',
-                '"\\x"',
-                '"\\u12',
-                '"\\u12x4"',
-                '[{"a":[1e999,"\\ud800\\n",{}],"b":{"c":NaN}}]}',
-                '[{"a":[1e999,"\\ud800\\n",{}],"b":{"c":null}}],"messages":[]}',
-                "[" * 200 + "]" * 200 + ',"messages":[]}',
-            ]
-        ),
-        VALID_JSON + "x",
-        VALID_JSON,
-        "[[" + MESSAGE_JSON + "]]",
-        "[[" + MESSAGE_JSON + "],5]",
-        VALID_JSON.replace(", ", ",\n\n "),
-        VALID_JSON.replace('"a"', "5").replace(", ", ",\n\n "),
-        VALID_JSON.replace('"a"', '"é", "text": 5'),
-        VALID_JSON.replace("user", "é").replace("]", "\n]"),
-        VALID_JSON.replace('[{"type": "text", "text": "a"}]', '"a"'),
-        VALID_JSON.replace('[{"type": "text", "text": "a"}]', "{}"),
-        VALID_JSON.replace('[{"type": "text", "text": "a"}]', "5"),
-        VALID_JSON.replace('[{"type": "text", "text": "a"}]', '{"a": 1}'),
-        VALID_JSON.replace('[{"type": "text", "text": "a"}]', "[[]]"),
-        VALID_JSON.replace('[{"type": "text", "text": "a"}]', '[["text", "a"]]'),
-        VALID_JSON.replace('[{"type": "text", "text": "a"}]', '[["text", "a", "b"]]'),
-        VALID_JSON.replace('[{"type": "text", "text": "a"}]', '[["text"]]'),
-        VALID_JSON.replace('[{"type": "text", "text": "a"}]', '["a"]'),
-        VALID_JSON.replace('"type": "text"', '"type": "text", "type": "text"'),
-        VALID_JSON.replace('"type": "text"', '"type": 5'),
-        VALID_JSON.replace('"type": "text", ', ""),
-        VALID_JSON.replace('"role": "user"', '"role": "user", "role": "user"'),
-        VALID_JSON.replace('"role": "user"', '"role": "user", "content": "b"'),
-        VALID_JSON.replace('"role": "user"', '"colour": "red", "role": {"user": null}'),
-        VALID_JSON.replace('"role": "user", ', ""),
-        VALID_JSON.replace('"user"', '"user", "channel": null, "recipient": nul'),
-        VALID_JSON.replace('"user"', '"user", "name": -0'),
-        VALID_JSON.replace('"user"', '"user", "name": 1e-7'),
-        TOOLS_JSON,
-    ],
-)
-def test_any_text_is_read_as_by_the_package(encoding: Any, text: str) -> None:
-    assert_same_passage(encoding, Scripted(text), Scripted(text))
-
-
-@settings(max_examples=300)
-@given(data=st.data())
-def test_damaged_text_is_refused_as_by_the_package(encoding: Any, data: st.DataObject) -> None:
-    text = data.draw(st.sampled_from([VALID_JSON, TOOLS_JSON, OTHER_JSON]))
-    for _ in range(data.draw(st.integers(1, 3))):
-        start = data.draw(st.integers(0, len(text)))
-        end = data.draw(st.integers(start, min(len(text), start + 3)))
-        inserted = data.draw(st.text(st.sampled_from('{}[]",:\\u-+.0123eEdntf \n\té'), max_size=3))
-        text = text[:start] + inserted + text[end:]
-    assert_same_passage(encoding, Scripted(text), Scripted(text))
-
-
-@pytest.mark.parametrize("text", [5, None, b"{}", "\ud800"])
-def test_what_is_no_text_is_refused_as_by_the_package(encoding: Any, text: Any) -> None:
-    assert_same_passage(encoding, Scripted(text), Scripted(text))
 
 
 def test_overriding_methods_are_called(oracle: Any, encoding: Any) -> None:
