@@ -6,13 +6,13 @@ tokens by their names, and that is split into words. `header_repair` reads what 
 
 from __future__ import annotations
 
-import unicodedata
 from functools import lru_cache
 from typing import NamedTuple
 
 from gptoss.harmony.content import TextContent
 from gptoss.harmony.errors import HarmonyError
 from gptoss.harmony.messages import Author, Message, Role
+from gptoss.harmony.rust_quoting import quote
 
 CHANNEL_MARKER = "<|channel|>"
 CONSTRAIN_MARKER = "<|constrain|>"
@@ -26,14 +26,6 @@ WHITESPACE = (
     "\u200a\u2028\u2029\u202f\u205f\u3000"
 )
 _TO_SPACE = str.maketrans(dict.fromkeys(ASCII_WHITESPACE, " "))
-# What Unicode 16's property Grapheme_Extend has beside the categories Mn and Me.
-_OTHER_GRAPHEME_EXTEND = frozenset(
-    "\u09be\u09d7\u0b3e\u0b57\u0bbe\u0bd7\u0cc0\u0cc2\u0cc7\u0cc8\u0cca\u0ccb\u0cd5\u0cd6\u0d3e\u0d57"
-    "\u0dcf\u0ddf\u1715\u1734\u1b35\u1b3b\u1b3d\u1b43\u1b44\u1baa\u1bf2\u1bf3\u200c\u302e\u302f\ua953"
-    "\ua9c0\uff9e\uff9f\U000111c0\U00011235\U0001133e\U0001134d\U00011357\U000114b0\U000114bd"
-    "\U000115af\U000116b6\U00011930\U0001193d\U00016ff0\U00016ff1\U0001d165\U0001d166\U0001d16d"
-    "\U0001d16e\U0001d16f\U0001d170\U0001d171\U0001d172"
-)
 _CHANNEL_END = frozenset(WHITESPACE + "<")
 
 
@@ -96,7 +88,7 @@ def parse_header(text: str, role: Role | None) -> Header:
             content_type = last
             recipient = words.pop().removeprefix("to=")
     if words:
-        rest = _quote_as_rust(" ".join(words))
+        rest = quote(" ".join(words))
         raise HarmonyError(f"unexpected tokens remaining in message header: Some({rest})")
     return Header(role, name, recipient, channel, content_type)
 
@@ -110,17 +102,3 @@ def _take_channel(text: str) -> tuple[str | None, str]:
     if end == 0:
         raise HarmonyError("channel marker present but no channel value found in header")
     return after[:end], (before + after[end:]).strip(WHITESPACE)
-
-
-def _quote_as_rust(text: str) -> str:
-    """Quote a string as Rust's `{:?}` does, which the package's error texts contain."""
-    return '"' + "".join(map(_escape_as_rust, text)) + '"'
-
-
-def _escape_as_rust(char: str) -> str:
-    short = {"\0": "\\0", "\t": "\\t", "\r": "\\r", "\n": "\\n", '"': '\\"', "\\": "\\\\"}.get(char)
-    if short is not None:
-        return short
-    # Characters that extend the one before them would change how the quote looks.
-    extends = unicodedata.category(char) in ("Mn", "Me") or char in _OTHER_GRAPHEME_EXTEND
-    return f"\\u{{{ord(char):x}}}" if extends or not char.isprintable() else char

@@ -12,12 +12,12 @@ stands when the innermost value that is read from the text itself has been left.
 
 from __future__ import annotations
 
-import unicodedata
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, TypeAlias
 
 from gptoss.harmony.json_text import float_text, reread_number
+from gptoss.harmony.rust_quoting import quote
 
 _MAX_UNSIGNED = 2**64 - 1
 _MIN_SIGNED = -(2**63)
@@ -352,36 +352,8 @@ def _unexpected(value: Any) -> str:
     if isinstance(value, int | float):
         return f"floating point `{float_text(reread_number(repr(value)))}`"
     if isinstance(value, str):
-        return f"string {_debug_text(value)}"
+        return f"string {quote(value)}"
     return "map" if isinstance(value, Object) else "sequence"
-
-
-def _debug_text(text: str) -> str:
-    """The text as Rust's `{:?}` writes it.
-
-    By Python's Unicode tables, though: characters that Rust's newer ones have are escaped here, and
-    some fifty letters and spacing marks that Unicode counts among the extenders are not.
-    """
-    return f'"{"".join(map(_debug_character, text))}"'
-
-
-def _debug_character(character: str) -> str:
-    if character in _DEBUG_ESCAPES:
-        return _DEBUG_ESCAPES[character]
-    extends_grapheme = unicodedata.category(character) in ("Mn", "Me")
-    if character.isprintable() and not extends_grapheme:
-        return character
-    return f"\\u{{{ord(character):x}}}"
-
-
-_DEBUG_ESCAPES = {
-    "\0": "\\0",
-    "\t": "\\t",
-    "\n": "\\n",
-    "\r": "\\r",
-    '"': '\\"',
-    "\\": "\\\\",
-}
 
 
 def _plain(value: Any) -> Any:
