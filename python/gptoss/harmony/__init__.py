@@ -14,12 +14,12 @@ from gptoss.harmony.encoding import (
     RenderConversationConfig,
     RenderOptions,
     load_harmony_encoding,
-    raise_disallowed_special_token,
 )
 from gptoss.harmony.errors import HarmonyError
 from gptoss.harmony.messages import Author, Conversation, Message, Role
 from gptoss.harmony.parser import StreamableParser, StreamState
 from gptoss.harmony.repairs import ParsedMessages, Repair, RepairKind
+from gptoss.harmony.special_text import raise_disallowed_special_token
 from gptoss.harmony.tool_calls import ToolCall, parse_tool_calls
 from gptoss.harmony.tools import ToolDescription, ToolNamespaceConfig
 
