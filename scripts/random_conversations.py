@@ -38,6 +38,8 @@ NUMBERS = [
     *(0.0, -0.0, 1.0, 0.1, 0.5, -2.5, 1e-4, 1e-5, 1.5e-5, 1e-6, 1e15, 1e16, 1e17, 1e22, 1e23),
     *(5e-324, 2.2250738585072014e-308, 1.7e307, 123456789.12345679, 3.141592653589793),
 ]
+ROLES = ["user", "assistant", "tool", "system", "developer"]
+CHANNELS = ["analysis", "commentary", "final"]
 TYPES = ["string", "number", "integer", "boolean", "array", "object", "null", "unknown"]
 NAMES = ["query", "location", "a", "b", "with space", "ключ", '"']
 
@@ -55,7 +57,7 @@ class RandomConversations:
 
     def message(self, *, renders: bool = True) -> dict[str, Any]:
         """One message of any role."""
-        role = self._choose(["user", "assistant", "assistant", "tool", "system", "developer"])
+        role = self._choose([*ROLES, "assistant", "assistant"])
         settings: dict[str, Callable[[], dict[str, Any]]] = {
             "system": self._system_content,
             "developer": self._developer_content,
@@ -71,7 +73,7 @@ class RandomConversations:
             "role": role,
             "name": name,
             "content": [self._choose(kinds)() for _ in range(num_contents)],
-            "channel": self._maybe(["analysis", "commentary", "final", "final", "", "other"]),
+            "channel": self._maybe([*CHANNELS, *CHANNELS, *CHANNELS, "", "other"]),
             "recipient": self._maybe(["functions.get_weather", "python", "assistant", "all", ""]),
             "content_type": self._maybe(
                 ["json", "code", "<|constrain|>json", "<|constrain|>", "<|constrain|> json", ""]
@@ -105,9 +107,9 @@ class RandomConversations:
         }
 
     def _channel_config(self) -> dict[str, Any]:
-        channels = ["analysis", "commentary", "final", "x, y", ""]
+        channels = self._random.sample([*CHANNELS, "x, y", ""], self._random.randint(0, 5))
         return {
-            "valid_channels": self._random.sample(channels, self._random.randint(0, 5)),
+            "valid_channels": channels,
             "channel_required": self._random.random() < 0.5,
         }
 
