@@ -130,6 +130,7 @@ class _HeaderReader:
     def read_header(self) -> RepairedHeader:
         position = self._read_author()
         words: list[str] = []  # that no mark explains, with the white space before each
+        words_before_recipient: list[str] = []
         space = ""
         while position < len(self.text):
             piece = _PIECE.match(self.text, position)
@@ -138,9 +139,13 @@ class _HeaderReader:
             if piece["word"] is not None:
                 words.append(space + piece["word"])
             elif piece["space"] is None:
+                if piece["recipient"]:
+                    words_before_recipient = words.copy()
+                    if not self._is_in_place(piece.start()):
+                        self.repairs.append((RepairKind.MISPLACED_RECIPIENT, piece["recipient"]))
                 self._read_piece(piece)
             space = piece["space"] or ""
-        self._place_words(words)
+        self._place_words(words, words_before_recipient)
         text = "".join(self.extra)
         if text:
             self.repairs.append((RepairKind.EXTRA_HEADER_TEXT, text))
@@ -249,6 +254,12 @@ class _HeaderReader:
             self.repairs.append((RepairKind.SPACE_IN_HEADER, bare))
         return bare
 
+    def _is_in_place(self, position: int) -> bool:
+        """Whether a recipient may begin here: after white space, before any content type."""
+        before = self.text[:position]
+        is_apart = not before or before.endswith((*ASCII_WHITESPACE, CHANNEL_MARKER))
+        return is_apart and self.content_type is None
+
     def _take_channel(self, channel: str) -> None:
         if not channel:
             self.repairs.append((RepairKind.EMPTY_CHANNEL, CHANNEL_MARKER))
@@ -280,11 +291,13 @@ class _HeaderReader:
                 self.extra.append(" " + self.content_type.removeprefix(CONSTRAIN_MARKER))
         self.content_type = content_type
 
-    def _place_words(self, words: list[str]) -> None:
+    def _place_words(self, words: list[str], words_before_recipient: list[str]) -> None:
         """Words without a mark: a channel, a tool's name, a content type; all else is extra."""
         rest: list[str] = []
         for spaced in words:
             word = spaced.strip(WHITESPACE)
+            if not word:  # white space that is not ASCII
+                continue
             if word == self.role.value:
                 self.repairs.append((RepairKind.REPEATED_ROLE, word))
             elif self.channel is None and word in _CHANNELS:
@@ -298,6 +311,8 @@ class _HeaderReader:
             if len(rest) == 1 or last in _CONTENT_TYPE_WORDS:
                 if self.recipient is None and last not in _CONTENT_TYPE_WORDS:
                     self.repairs.append((RepairKind.LONE_WORD, last))
+                elif self.recipient is not None and rest[-1] in words_before_recipient:
+                    self.repairs.append((RepairKind.MISPLACED_RECIPIENT, self.recipient))
                 self.content_type = last
                 rest.pop()
         if len(rest) == 1 and self._is_callee(rest[0].strip(WHITESPACE)):

@@ -327,12 +327,16 @@ class StreamableParser:
         texts = [self._vocabulary.header_texts[token] for token in self._header_tokens]
         if None not in texts:
             return "".join(texts)  # type: ignore[arg-type]  # there is no None
-        if not self._strict:
-            return self._decode_header().text
         try:
             return self._vocabulary.tokenizer.decode(self._header_tokens, errors="strict")
         except ValueError as error:
-            raise HarmonyError("could not decode header") from error
+            if self._strict:
+                raise HarmonyError("could not decode header") from error
+        num_repairs = len(self._repairs)
+        text = self._decode_header().text
+        if len(self._repairs) == num_repairs:  # all tokens are known
+            self._repair(RepairKind.INVALID_UTF8, text)
+        return text
 
     def _decode_header(self, is_complete: bool = True) -> HeaderText:
         """The text of the header's tokens.

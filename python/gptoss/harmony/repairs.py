@@ -24,6 +24,9 @@ class RepairKind(str, Enum):
     MISSING_ROLE = "missing_role"  # no role after <|start|>: it is the parser's, or assistant
     MISSING_CHANNEL_TOKEN = "missing_channel_token"  # "assistantanalysis": the channel is read
     MISSING_TO = "missing_to"  # a tool's name without "to=": it is the recipient
+    MISPLACED_RECIPIENT = (
+        "misplaced_recipient"  # "to=" after the content type, or glued to a word: the recipient
+    )
     MISSING_RECIPIENT = "missing_recipient"  # <|call|> of nobody: a message like any other
     LONE_WORD = "lone_word"  # a word without "to=" and no recipient: the content type
     EMPTY_CHANNEL = "empty_channel"  # <|channel|> without a name: no channel
@@ -41,6 +44,7 @@ class RepairKind(str, Enum):
     TEXT_BETWEEN_MESSAGES = "text_between_messages"  # text without a header: a message of its own
     SPELLED_TOKEN = "spelled_token"  # a special token as plain text in a header: read as the token
     STRAY_TOKEN = "stray_token"  # a special token that has no meaning here: left out of the text
+    INVALID_UTF8 = "invalid_utf8"  # bytes in a header that are no text: U+FFFD
     UNKNOWN_TOKEN = "unknown_token"  # a number outside the vocabulary: U+FFFD
     MISROUTED_CALL = "misrouted_call"  # a function called outside the commentary channel: a call
 
