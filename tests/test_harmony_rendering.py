@@ -471,14 +471,22 @@ class TestWhatJsonChanges:
             with pytest.raises((ValueError, TypeError), match=problem):
                 ENCODING.render(message)
 
+    def test_parameters_that_are_no_object(self) -> None:
+        tool = ToolDescription.new("f", "")
+        tool.parameters = ["assigned"]  # type: ignore[assignment]
+        content = DeveloperContent().with_function_tools([tool])
+        message = Message.from_role_and_content(Role.DEVELOPER, content)
+        assert "type f = (_: any) => any;" in rendered(message)
+
     def test_a_wide_schema_is_rendered_and_a_deep_one_refused(self) -> None:
         def render(parameters: dict[str, Any]) -> str:
             tool = ToolDescription.new("f", "", parameters)
             content = DeveloperContent().with_function_tools([tool])
             return rendered(Message.from_role_and_content(Role.DEVELOPER, content))
 
-        wide = {"type": "object", "properties": {str(n): {"type": "string"} for n in range(200)}}
-        assert "\n199?: string,\n" in render(wide)
+        properties = {str(number): {"type": "string"} for number in range(200)}
+        wide = {"type": "object", "properties": properties, "required": ["0"]}
+        assert "\n0: string,\n1?: string,\n" in render(wide)
         deep: dict[str, Any] = {"type": "string"}
         for depth in range(200):
             deep = {"type": "array", "items": deep}
