@@ -105,6 +105,7 @@ class StreamableParser:
         self._messages: list[Message] = []
         self._messages_snapshot: list[Message] = []
         self._repairs: list[Repair] = []
+        self._is_at_end = False  # in `process_eos`
 
     # Reading.
 
@@ -168,7 +169,9 @@ class StreamableParser:
         elif self.state is StreamState.HEADER:
             if self._strict:
                 raise HarmonyError("Unexpected EOS while waiting for message header to complete")
+            self._is_at_end = True
             self._end_header_without_message(is_end=True)
+            self._is_at_end = False
         return self
 
     def _process_any(self, token: int) -> None:
@@ -433,7 +436,8 @@ class StreamableParser:
         return self._is_special(token) and token not in markers
 
     def _repair(self, kind: RepairKind, text: str = "") -> None:
-        self._repairs.append(Repair(kind, max(len(self._tokens) - 1, 0), text))
+        position = len(self._tokens) - (0 if self._is_at_end else 1)
+        self._repairs.append(Repair(kind, position, text))
 
     # What was read so far.
 
