@@ -424,7 +424,7 @@ class TestArguments:
         with pytest.raises(HarmonyError):
             StreamableParser(load_harmony_encoding("HarmonyGptOss"), None).process(0)
         with pytest.raises(TypeError):
-            StreamableParser(ENCODING, None, False)  # type: ignore[misc]
+            StreamableParser(ENCODING, None, False)  # type: ignore[call-arg]
 
 
 def is_start_of_text(data: bytes) -> bool:
