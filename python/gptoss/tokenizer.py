@@ -244,10 +244,9 @@ class Tokenizer:
         with self._building:
             if self._encoding is not None:
                 return self._encoding
-            ranks: dict[bytes, int] = {}
-            for rank, token in enumerate(self._text_tokens):
-                # Of two equal tokens the first one encodes.
-                ranks.setdefault(token, rank)
+            # Backwards, so that of two equal tokens the first one encodes.
+            tokens = list(self._text_tokens)
+            ranks = dict(zip(reversed(tokens), range(len(tokens) - 1, -1, -1), strict=True))
             ranks.pop(b"", None)
             if not ranks:
                 raise ModelFormatError("The model's vocabulary is empty: it has no token for text.")
