@@ -5,10 +5,13 @@ from __future__ import annotations
 import contextlib
 import io
 import re
+import textwrap
 from pathlib import Path
 from typing import Any
 
+import gptoss
 import pytest
+from gptoss import harmony
 from gptoss.harmony import HarmonyError, RepairKind, Role, load_harmony_encoding
 
 DOCUMENTS = ["README.md", "docs/harmony.md"]
@@ -33,6 +36,15 @@ def test_python_runs_and_prints_what_is_written_beside_it(repository: Path, name
         expected = PRINTED.findall(block)
         if expected:
             assert output.getvalue().splitlines() == expected
+
+
+def test_the_example_of_the_package_runs() -> None:
+    _, example, *_ = (harmony.__doc__ or "").split("\n\n")
+    model = gptoss.Model()
+    namespace = {**vars(harmony), "model": model, "context": gptoss.Context(model)}
+    exec(textwrap.dedent(example), namespace)
+    assert namespace["messages"]
+    assert namespace["calls"] == []
 
 
 def table_of_repairs(repository: Path) -> dict[str, tuple[str | None, str]]:

@@ -1,4 +1,21 @@
-"""Harmony, the chat format of gpt-oss: a drop-in for `openai_harmony`."""
+"""Harmony, the chat format of gpt-oss: a drop-in for `openai_harmony` 0.0.8.
+
+    encoding = HarmonyEncoding.from_tokenizer(model.tokenizer)  # or load_harmony_encoding
+    conversation = Conversation.from_messages(
+        [
+            Message.from_role_and_content(Role.SYSTEM, SystemContent.new()),
+            Message.from_role_and_content(Role.USER, "What is MXFP4?"),
+        ]
+    )
+    context.append(encoding.render_conversation_for_completion(conversation, Role.ASSISTANT))
+    tokens = list(context.stream(stop_tokens=encoding.stop_tokens_for_assistant_actions()))
+    messages = encoding.parse_messages_from_completion_tokens(tokens, Role.ASSISTANT, strict=False)
+    calls = parse_tool_calls(messages)
+
+Names, arguments, defaults, exceptions and their texts are the package's. Beside them stand
+`strict=False`, which reads whatever a model writes and lists the repairs, and `parse_tool_calls`.
+`StreamableParser` reads token by token.
+"""
 
 from gptoss.harmony.content import (
     ChannelConfig,
