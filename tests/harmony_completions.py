@@ -23,7 +23,8 @@ NUM_TOKENS = 201089  # ids 0 to 201088
 
 # " \xf0\x9f", the start of a character, and single bytes that are no character.
 START_OF_EMOJI = 9552
-PARTIAL_TOKENS = (START_OF_EMOJI, 95, 96, 97, 126, 127, 187, 188, 200, 222, 223, 240)
+CONTINUATION_BYTE = 222  # 0x80
+PARTIAL_TOKENS = (START_OF_EMOJI, 95, 96, 97, 126, 127, 187, 223, 240, CONTINUATION_BYTE)
 
 
 def spelled(text: str) -> list[int]:
