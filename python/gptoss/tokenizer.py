@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Protocol, SupportsIndex, overload
 
 from gptoss.errors import ModelFormatError
-from gptoss.vocabulary import O200K_BASE_REGEX
+from gptoss.vocabulary import O200K_BASE_GROUPED_REGEX, O200K_BASE_REGEX
 
 if TYPE_CHECKING:
     import tiktoken
@@ -257,8 +257,12 @@ class Tokenizer:
                 self._regex == O200K_BASE_REGEX and not self._bytes_without_token
             )
             try:
+                is_o200k = self._regex == O200K_BASE_REGEX
                 self._encoding = tiktoken.Encoding(
-                    "gptoss", pat_str=self._regex, mergeable_ranks=ranks, special_tokens={}
+                    "gptoss",
+                    pat_str=O200K_BASE_GROUPED_REGEX if is_o200k else self._regex,
+                    mergeable_ranks=ranks,
+                    special_tokens={},
                 )
             except ValueError as error:
                 raise ModelFormatError(

@@ -20,17 +20,20 @@ O200K_BASE_NUM_TOKENS = 199998
 
 # The pattern that splits text into the pieces on which byte pair encoding works, as published in
 # tiktoken (tiktoken_ext/openai_public.py, MIT licence). It is written into every model.bin.
-O200K_BASE_REGEX = "|".join(
-    (
-        r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+(?i:'s|'t|'re|'ve|'m|'ll|'d)?",
-        r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*(?i:'s|'t|'re|'ve|'m|'ll|'d)?",
-        r"\p{N}{1,3}",
-        r" ?[^\s\p{L}\p{N}]+[\r\n/]*",
-        r"\s*[\r\n]+",
-        r"\s+(?!\S)",
-        r"\s+",
-    )
+_ALTERNATIVES = (
+    r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+(?i:'s|'t|'re|'ve|'m|'ll|'d)?",
+    r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*(?i:'s|'t|'re|'ve|'m|'ll|'d)?",
+    r"\p{N}{1,3}",
+    r" ?[^\s\p{L}\p{N}]+[\r\n/]*",
+    r"\s*[\r\n]+",
+    r"\s+(?!\S)",
+    r"\s+",
 )
+O200K_BASE_REGEX = "|".join(_ALTERNATIVES)
+
+# The same for tiktoken, a fifth faster. Its regex engine tries the alternatives of a regex that has a
+# look-ahead one after the other, but those in a group without one all at once.
+O200K_BASE_GROUPED_REGEX = "|".join((f"(?:{'|'.join(_ALTERNATIVES[:5])})", *_ALTERNATIVES[5:]))
 
 
 @functools.lru_cache(maxsize=1)
