@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from functools import lru_cache
 from typing import TYPE_CHECKING, TypeAlias
 
 from gptoss.harmony.json_text import JsonValue, json_text
@@ -212,8 +213,12 @@ def _function_type(tool: ToolDescription) -> str:
     if tool.parameters is None:
         return "() => any"
     # What JSON makes of the parameters: keys become strings, tuples become arrays.
-    parameters = json.loads(json.dumps(tool.parameters))
-    return f"(_: {typescript_type(parameters)}) => any"
+    return f"(_: {_type_of_json(json.dumps(tool.parameters))}) => any"
+
+
+@lru_cache(maxsize=1024)  # a client sends the same tools in every turn
+def _type_of_json(parameters: str) -> str:
+    return typescript_type(json.loads(parameters))
 
 
 def _lines(text: str) -> list[str]:
