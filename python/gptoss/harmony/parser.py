@@ -300,6 +300,11 @@ class StreamableParser:
         repaired = split_header_from_content(text, self._default_role, self._header_start)
         self._note_missing_message(repaired)
         self._take_repairs(repaired)
+        if repaired.abandoned_channels:
+            # A delta belongs to the message that a token ended: so this text has to be one.
+            self._add_message(repaired.header, repaired.text)
+            self.last_content_delta = repaired.text
+            repaired = repaired._replace(text="")
         self._begin_content(repaired.header)
         if repaired.text:
             self._add_text(repaired.text)
@@ -443,7 +448,10 @@ class StreamableParser:
 
     @property
     def current_content(self) -> str:
-        """The text of the message being read; empty between messages and in a header."""
+        """The text of the message being read; empty between messages and in a header.
+
+        While the caller keeps the string that was read before, the next one is a copy of it.
+        """
         if self._num_pieces_in_content < len(self._pieces):
             # Appending to a string that nobody else holds happens in place.
             content, self._content = self._content, ""
