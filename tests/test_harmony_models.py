@@ -313,7 +313,8 @@ def members(model: type) -> dict[str, Any]:
 
 def normal_type(hint: Any) -> Any:
     """A type without the differences of spelling that mean nothing: `Optional[X]`, `List[X]`."""
-    if isinstance(hint, type) and issubclass(hint, BaseModel | enum.Enum):
+    is_class = isinstance(hint, type) and typing.get_origin(hint) is None  # Python 3.10: list[str]
+    if is_class and issubclass(hint, BaseModel | enum.Enum):
         return hint.__name__
     if hint is dict:
         return dict, (Any, Any)
