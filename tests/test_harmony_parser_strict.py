@@ -24,6 +24,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 ASSISTANT = Role.ASSISTANT
+# Whether an error's text shows a character or its number depends on the version of Unicode, for
+# what was assigned in between.
+ASSIGNED = st.characters(codec="utf-8", exclude_categories=["Cn"])
 
 
 @pytest.fixture(scope="session")
@@ -479,7 +482,7 @@ class TestAgainstThePackage:
     @given(
         words=st.lists(
             st.sampled_from([plain(f" {w}") for w in ("assistant", "to=a", "tool", "x", "é\u0301")])
-            | st.text(st.characters(codec="utf-8"), max_size=3).map(plain)
+            | st.text(ASSIGNED, max_size=3).map(plain)
             | st.sampled_from(
                 [plain("<|channel|>"), spelled("<|channel|>"), spelled("<|constrain|>")]
             ),
