@@ -446,6 +446,27 @@ MALFORMATIONS = [
         [Repair(RepairKind.MISSING_MESSAGE, 16, "")],
     ),
     Malformation(
+        "no message token behind a bare content type",
+        '<|channel|>commentary to=functions.f json {"a": 1}<|call|>',
+        "200005 12606 815 316 28 44580 1196 5701 10494 64 1243 220 16 92 200012",
+        [
+            Read(
+                channel="commentary",
+                recipient="functions.f",
+                content_type="json",
+                text='{"a": 1}',
+            )
+        ],
+        [Repair(RepairKind.MISSING_MESSAGE, 14, "")],
+    ),
+    Malformation(
+        "no message token, and content that begins with a content type",
+        "<|channel|>final json is text<|return|>",
+        "200005 17196 5701 382 2201 200002",
+        [Read(channel="final", text="json is text")],
+        [Repair(RepairKind.MISSING_MESSAGE, 5, "")],
+    ),
+    Malformation(
         "no message token and a space",
         ' to=functions.f<|channel|>commentary {"a": 1}<|call|>',
         "316 28 44580 1196 200005 12606 815 10494 64 1243 220 16 92 200012",

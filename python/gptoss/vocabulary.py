@@ -31,8 +31,8 @@ _ALTERNATIVES = (
 )
 O200K_BASE_REGEX = "|".join(_ALTERNATIVES)
 
-# The same for tiktoken, a fifth faster. Its regex engine tries the alternatives of a regex that has a
-# look-ahead one after the other, but those in a group without one all at once.
+# The same for tiktoken, a fifth faster. Its regex engine tries the alternatives of a regex that has
+# a look-ahead one after the other, but those in a group without one all at once.
 O200K_BASE_GROUPED_REGEX = "|".join((f"(?:{'|'.join(_ALTERNATIVES[:5])})", *_ALTERNATIVES[5:]))
 
 

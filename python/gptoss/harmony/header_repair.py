@@ -51,6 +51,7 @@ _PIECE_BEFORE_CONTENT = re.compile(
         | <\|constrain\|>\s?(?P<constrain>(?:json|[A-Za-z][\w/+.-]*)?)
       )
     | to=(?P<recipient>[\w-]+(?:\.[\w-]+)+|python|browser|assistant|user|all)
+    | (?P<content_type>json|code)
     )""",
     re.VERBOSE,
 )
@@ -157,6 +158,13 @@ class _HeaderReader:
         while piece := _PIECE_BEFORE_CONTENT.match(self.text, position):
             if piece["marker"] is not None and piece.start("marker") not in self.marker_starts:
                 break
+            if piece["content_type"] is not None:
+                is_open = self.recipient is not None and self.content_type is None
+                if not is_open or piece.end() not in self.token_ends:
+                    break  # the word is the first of the content
+                self._take_content_type(piece["content_type"])
+                position = piece.end()
+                continue
             position = piece.end()
             channel = self._known_word(_CHANNELS, piece.start("channel"))
             if channel:

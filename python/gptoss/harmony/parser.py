@@ -10,7 +10,7 @@ from __future__ import annotations
 import codecs
 from collections.abc import Iterable
 from enum import Enum
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from gptoss.harmony.errors import HarmonyError
 from gptoss.harmony.header import CHANNEL_MARKER, CONSTRAIN_MARKER, Header, parse_header
@@ -136,27 +136,41 @@ class StreamableParser:
         the first is read.
         """
         checked = as_tokens(tokens)
-        texts, deltas = self._texts, []
-        position, end = 0, len(checked)
+        texts = [self._texts[token] for token in checked]
+        deltas: list[str] = []
+        position = 0
         try:
-            while position < end:
+            while position < len(checked):
+                stop = position if texts[position] is None else self._end_of_run(texts, position)
+                if stop == position:
+                    self._process_any(checked[position])
+                    deltas.append(self.last_content_delta or "")
+                    position += 1
+                    continue
+                self._tokens += checked[position:stop]
                 if self._is_plain:
-                    begin = position
-                    pieces = []
-                    while position < end and (text := texts[checked[position]]) is not None:
-                        pieces.append(text)
-                        position += 1
-                    self._tokens += checked[begin:position]
+                    pieces = cast("list[str]", texts[position:stop])
                     self._pieces += pieces
                     deltas += pieces
-                    if position == end:
-                        break
-                position += 1
-                self._process_any(checked[position - 1])
-                deltas.append(self.last_content_delta or "")
+                else:
+                    self._header_tokens += checked[position:stop]
+                position = stop
         finally:
             self.last_content_delta = "".join(deltas) or None
         return self
+
+    def _end_of_run(self, texts: list[str | None], begin: int) -> int:
+        """Where the tokens end, from `begin` on, that are only added to what is being read."""
+        if self._is_plain:
+            end = len(texts)
+        elif self.state is StreamState.HEADER:
+            end = min(len(texts), begin + LONGEST_HEADER - len(self._header_tokens))
+        else:
+            return begin
+        try:
+            return texts.index(None, begin, end)
+        except ValueError:
+            return max(begin, end)
 
     def process_eos(self) -> StreamableParser:
         """Read the end of the completion, which ends a message as a stop token does.
