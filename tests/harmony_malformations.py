@@ -799,7 +799,73 @@ MALFORMATIONS = [
         "<|channel|>final<|message|>Hi<|endoftext|>",
         "200005 17196 200008 12194 199999",
         [Read(channel="final", text="Hi")],
-        [],
+        [Repair(RepairKind.END_OF_TEXT, 4, "<|endoftext|>")],
+    ),
+    # What a client would act on, or show, by mistake.
+    Malformation(
+        "a role in capitals",
+        "<|channel|>analysis<|message|>Hm.<|end|><|start|>Assistant<|channel|>final<|message|>Hi<|return|>",
+        "200005 35644 200008 198558 13 200007 200006 91655 200005 17196 200008 12194 200002",
+        [Read(channel="analysis", text="Hm."), Read(channel="final", text="Hi")],
+        [Repair(RepairKind.UNKNOWN_AUTHOR, 10, "Assistant")],
+    ),
+    Malformation(
+        "a call cut off in its header",
+        "<|channel|>commentary to=functions.f",
+        "200005 12606 815 316 28 44580 1196",
+        [Read(channel="commentary", text="to=functions.f")],
+        [Repair(RepairKind.MISSING_MESSAGE, 7, "")],
+    ),
+    Malformation(
+        "the tool as the channel",
+        "<|channel|>functions.f <|constrain|>json<|message|>{}<|call|>",
+        "200005 44580 1196 220 200003 4108 200008 12083 200012",
+        [Read(recipient="functions.f", content_type="<|constrain|>json", text="{}")],
+        [Repair(RepairKind.MISSING_TO, 6, "functions.f")],
+    ),
+    Malformation(
+        "the assistant as a second recipient",
+        "<|channel|>commentary to=functions.f to=assistant<|message|>{}<|call|>",
+        "200005 12606 815 316 28 44580 1196 316 28 173781 200008 12083 200012",
+        [
+            Read(channel="commentary", text=" to=assistant"),
+            Read(channel="commentary", recipient="functions.f", text="{}"),
+        ],
+        [
+            Repair(RepairKind.REPEATED_RECIPIENT, 10, "assistant"),
+            Repair(RepairKind.EXTRA_HEADER_TEXT, 10, " to=assistant"),
+        ],
+    ),
+    Malformation(
+        "a web site as the one word of an answer's header",
+        "<|channel|>final example.com<|message|>Hi<|return|>",
+        "200005 17196 4994 1136 200008 12194 200002",
+        [Read(channel="final", content_type="example.com", text="Hi")],
+        [Repair(RepairKind.LONE_WORD, 4, "example.com")],
+    ),
+    Malformation(
+        "a web site in the words of a header",
+        "<|channel|>commentary see example.com for more<|message|>Hi<|end|>",
+        "200005 12606 815 1921 4994 1136 395 945 200008 12194 200007",
+        [
+            Read(channel="commentary", text=" see example.com for more"),
+            Read(channel="commentary", text="Hi"),
+        ],
+        [Repair(RepairKind.EXTRA_HEADER_TEXT, 8, " see example.com for more")],
+    ),
+    Malformation(
+        "no message token behind a bare name",
+        '<|channel|>commentary to=f {"a": 1}<|call|>',
+        "200005 12606 815 316 40464 10494 64 1243 220 16 92 200012",
+        [Read(channel="commentary", recipient="f", text='{"a": 1}')],
+        [Repair(RepairKind.MISSING_MESSAGE, 11, "")],
+    ),
+    Malformation(
+        "a recipient's mark in an answer without message token",
+        "<|channel|>final to=python is a word<|return|>",
+        "200005 17196 316 28 29010 382 261 2195 200002",
+        [Read(channel="final", text="to=python is a word")],
+        [Repair(RepairKind.MISSING_MESSAGE, 8, "")],
     ),
     # Authors.
     Malformation(

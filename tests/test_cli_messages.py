@@ -207,8 +207,8 @@ class TestMalformedAnswers:
 
     @given(st.one_of(COMPLETIONS, ANY_TOKENS))
     def test_a_terminal_gets_the_analysis_as_well(self, tokens: list[int]) -> None:
-        report = answer_as_json(tokens, encoding())
         ended = [*tokens, *encode("<|return|>")]
+        report = answer_as_json(ended, encoding())
         shown = written(Terminal(), ended).replace("\x1b[0m", "").replace("\x1b[2m", "")
         for each in report["messages"]:
             assert harmless(each["content"]) in shown

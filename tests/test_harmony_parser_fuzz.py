@@ -82,7 +82,8 @@ def lost_text(tokens: Sequence[int], messages: Sequence[Message], role: Role) ->
                 pieces = text[1:].split("\ufffd")
         lost += [piece for piece in pieces if without_space(piece) not in said]
     num_torn += bool(undecoded)
-    return lost if num_torn <= said.count("\ufffd") else [*lost, "\ufffd"]
+    # Torn characters may be of words that a header says twice and that are read once.
+    return lost if not num_torn or "\ufffd" in said else [*lost, "\ufffd"]
 
 
 class TestLostText:
@@ -99,7 +100,7 @@ class TestLostText:
     def test_a_character_that_a_special_token_tore_may_be_whole_or_not(self) -> None:
         tokens = ENCODING.encode("👋🏾")
         tokens.insert(len(tokens) - 1, END)
-        for text, lost in (("👋🏾", []), ("👋\ufffd\ufffd", []), ("👋\ufffd", ["\ufffd"])):
+        for text, lost in (("👋🏾", []), ("👋\ufffd\ufffd", []), ("👋", ["\ufffd"])):
             message = Message.from_role_and_content(Role.USER, text)
             assert lost_text(tokens, [message], Role.USER) == lost
 

@@ -387,7 +387,7 @@ class TestCosts:
     def test_a_message_is_made_once(self) -> None:
         parser, _ = long_stream(LONG)
         first = parser.messages
-        assert parser.messages is first
+        assert all(mine is other for mine, other in zip(first, parser.messages, strict=True))
         parser.process(END)
         second = parser.messages
         assert len(second) == len(first) + 1

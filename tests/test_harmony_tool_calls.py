@@ -195,8 +195,11 @@ class TestNames:
 
 class TestArguments:
     @pytest.mark.parametrize("text", ["", " ", "\n\t\r ", "\ufeff"])
-    def test_no_text_means_no_arguments(self, text: str) -> None:
-        assert read_arguments(text) == ({}, None)
+    def test_no_text_is_what_a_call_looks_like_that_was_cut_off(self, text: str) -> None:
+        assert read_arguments(text) == (
+            None,
+            "The arguments are not usable: there are none; a call without arguments sends {}.",
+        )
 
     @pytest.mark.parametrize(
         "before", ["", " \n", "\ufeff", "```json\n", "```\n\n", " ```JSON \r\n"]

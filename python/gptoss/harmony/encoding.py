@@ -228,7 +228,7 @@ class HarmonyEncoding:
         known = self._special_names
         allowed = known if allowed_special == "all" else allowed_special
         if disallowed_special != "all":
-            disallowed = frozenset(disallowed_special)
+            disallowed = frozenset(disallowed_special or ())
         elif allowed is known:
             disallowed = frozenset()
         else:

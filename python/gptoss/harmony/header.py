@@ -26,6 +26,8 @@ WHITESPACE = (
     "\u200a\u2028\u2029\u202f\u205f\u3000"
 )
 _TO_SPACE = str.maketrans(dict.fromkeys(ASCII_WHITESPACE, " "))
+# Longer ones are not repeated, and are not to be kept.
+_LONGEST_CACHED_HEADER = 500  # characters
 _CHANNEL_END = frozenset(WHITESPACE + "<")
 
 
@@ -49,12 +51,18 @@ class Header(NamedTuple):
         )
 
 
-@lru_cache(maxsize=1024)  # a conversation has few different headers
 def parse_header(text: str, role: Role | None) -> Header:
     """Read a header; `role` is the author's where the header itself need not say it.
 
     HarmonyError, in the words of openai-harmony 0.0.8: it is malformed.
     """
+    if len(text) > _LONGEST_CACHED_HEADER:
+        return _parse_header.__wrapped__(text, role)
+    return _parse_header(text, role)
+
+
+@lru_cache(maxsize=1024)  # a conversation has few different headers
+def _parse_header(text: str, role: Role | None) -> Header:
     channel, text = _take_channel(text)
     if CONSTRAIN_MARKER in text:  # "to=f<|constrain|>json" is two words
         text = text.replace(CONSTRAIN_MARKER, f" {CONSTRAIN_MARKER}")

@@ -47,10 +47,12 @@ _PIECE = re.compile(
 _PIECE_BEFORE_CONTENT = re.compile(
     r"""\s*(?:
       (?P<marker>(?=<))(?:
-          <\|channel\|>\s?(?P<channel>(?:[A-Za-z_][\w-]*)?)
+          <\|channel\|>\s?(?P<channel>(?:[A-Za-z_][\w-]*(?:\.[\w-]+)*)?)
         | <\|constrain\|>\s?(?P<constrain>(?:json|[A-Za-z][\w/+.-]*)?)
       )
-    | to=(?P<recipient>[\w-]+(?:\.[\w-]+)+|python|browser|assistant|user|all)
+    | to=(?P<recipient>
+          [\w-]+(?:\.[\w-]+)+|[\w-]+(?=\s*\{)|python|browser|assistant|user|all
+      )
     | (?P<content_type>json|code)
     )""",
     re.VERBOSE,
@@ -62,6 +64,11 @@ _GLUED_AUTHOR = re.compile(
     rf"(?P<role>{'|'.join(_ROLE_OF_WORD)})(?P<rest>{'|'.join(_CHANNELS)}|(?P=role))"
 )
 _CONTENT_TYPE_WORDS = frozenset(("json", "code", "text"))
+# Whose tools are recognised wherever their names stand.
+_NAMESPACES = ("functions.", "browser.")
+_NO_TOOLS = frozenset((*_ROLE_OF_WORD, "all"))
+# Longer ones are not repeated, and are not to be kept.
+_LONGEST_CACHED_HEADER = 500
 
 
 class HeaderStart(Enum):
@@ -97,10 +104,21 @@ class RepairedHeader(NamedTuple):
     abandoned_channels: tuple[str, ...] = ()
     repairs: tuple[tuple[RepairKind, str], ...] = ()
 
+    def abandoned_headers(self) -> list[Header]:
+        """The headers of the messages of `abandoned_channels`."""
+        role, name = self.header.role, self.header.name
+        return [Header(role, name, channel=channel) for channel in self.abandoned_channels]
 
-@lru_cache(maxsize=1024)  # a conversation has few different headers
+
 def repair_header(text: str, role: Role, start: HeaderStart) -> RepairedHeader:
     """Read a header that `<|message|>` ended; `role` is the author's if it does not say another."""
+    if len(text) > _LONGEST_CACHED_HEADER:
+        return _repair_header.__wrapped__(text, role, start)
+    return _repair_header(text, role, start)
+
+
+@lru_cache(maxsize=1024)  # a conversation has few different headers
+def _repair_header(text: str, role: Role, start: HeaderStart) -> RepairedHeader:
     return _HeaderReader(HeaderText(text, set(), set()), role, start).read_header()
 
 
@@ -119,8 +137,9 @@ class _HeaderReader:
     def __init__(self, text: HeaderText, role: Role, start: HeaderStart) -> None:
         self.text, self.token_ends, self.marker_starts = text
         self.start = start
-        self.role = role
+        self.default_role = self.role = role
         self.name: str | None = None
+        self.unknown_author: str | None = None  # a tool's bare name, or none at all
         self.recipient: str | None = None
         self.channel: str | None = None
         self.content_type: str | None = None
@@ -147,6 +166,8 @@ class _HeaderReader:
                 self._read_piece(piece)
             space = piece["space"] or ""
         self._place_words(words, words_before_recipient)
+        self._take_channel_for_recipient()
+        self._judge_unknown_author()
         text = "".join(self.extra)
         if text:
             self.repairs.append((RepairKind.EXTRA_HEADER_TEXT, text))
@@ -158,6 +179,8 @@ class _HeaderReader:
         while piece := _PIECE_BEFORE_CONTENT.match(self.text, position):
             if piece["marker"] is not None and piece.start("marker") not in self.marker_starts:
                 break
+            if piece["recipient"] is not None and self.channel == "final":
+                break  # an answer calls nobody
             if piece["content_type"] is not None:
                 is_open = self.recipient is not None and self.content_type is None
                 if not is_open or piece.end() not in self.token_ends:
@@ -175,6 +198,7 @@ class _HeaderReader:
         content = self.text[position:]
         if position > begin:
             content = content.removeprefix(" ")
+        self._take_channel_for_recipient()
         self._note_misrouted_call()
         return self._result("".join((*self.extra, content)))
 
@@ -243,8 +267,24 @@ class _HeaderReader:
         elif author:
             self.role = Role.TOOL  # written with its name alone
             self.name = author
+            if author not in ("tool", "python") and not _QUALIFIED_NAME.fullmatch(author):
+                self.unknown_author = author
         else:
             self.repairs.append((RepairKind.MISSING_ROLE, ""))
+
+    def _judge_unknown_author(self) -> None:
+        """A word in the author's place that is no role: a tool, unless the rest contradicts it."""
+        author = self.unknown_author
+        if author is None or self.recipient is not None:
+            return
+        if author.lower() in _ROLE_OF_WORD:
+            self.role, self.name = _ROLE_OF_WORD[author.lower()], None
+        elif self.extra:  # the first word of a text
+            self.role, self.name = self.default_role, None
+            self.extra.insert(0, author)
+        else:
+            return
+        self.repairs.append((RepairKind.UNKNOWN_AUTHOR, author))
 
     # The other fields.
 
@@ -288,6 +328,8 @@ class _HeaderReader:
             return
         if self.recipient is not None:
             self.repairs.append((RepairKind.REPEATED_RECIPIENT, recipient))
+            if recipient in _NO_TOOLS and self.recipient not in _NO_TOOLS:
+                recipient, self.recipient = self.recipient, recipient  # a call stays a call
             if self.recipient != recipient:
                 self.extra.append(f" to={self.recipient}")
         self.recipient = recipient
@@ -310,10 +352,12 @@ class _HeaderReader:
                 self.repairs.append((RepairKind.REPEATED_ROLE, word))
             elif self.channel is None and word in _CHANNELS:
                 self._take_channel_without_token(word)
-            elif self._is_tool(word):
+            elif self.recipient is None and self._is_known_tool(word):
                 self._take_recipient_without_to(word)
             else:
                 rest.append(spaced)
+        if len(rest) in (1, 2) and self._is_qualified_tool(rest[0].strip(WHITESPACE)):
+            self._take_recipient_without_to(rest.pop(0).strip(WHITESPACE))
         if rest and self.content_type is None:
             last = rest[-1].strip(WHITESPACE)
             if len(rest) == 1 or last in _CONTENT_TYPE_WORDS:
@@ -327,12 +371,19 @@ class _HeaderReader:
             self._take_recipient_without_to(rest.pop().strip(WHITESPACE))
         self.extra += rest
 
-    def _is_tool(self, word: str) -> bool:
+    def _is_known_tool(self, word: str) -> bool:
         """Whether a word is a tool's name wherever it stands."""
-        if self.recipient is not None:
+        if self.channel == "final":
             return False
-        is_python = word == "python" and self.channel in _CHANNELS_OF_CALLS
-        return is_python or _QUALIFIED_NAME.fullmatch(word) is not None
+        return word.startswith(_NAMESPACES) or (
+            word == "python" and self.channel in _CHANNELS_OF_CALLS
+        )
+
+    def _is_qualified_tool(self, word: str) -> bool:
+        """Whether the first of few words is a tool's name; in an answer it may be a web site's."""
+        if self.recipient is not None or self.channel == "final":
+            return False
+        return _QUALIFIED_NAME.fullmatch(word) is not None
 
     def _is_callee(self, word: str) -> bool:
         """Whether the one word left, as in `get_weather json`, is a tool's name."""
@@ -344,6 +395,14 @@ class _HeaderReader:
     def _take_recipient_without_to(self, name: str) -> None:
         self.repairs.append((RepairKind.MISSING_TO, name))
         self.recipient = name
+
+    def _take_channel_for_recipient(self) -> None:
+        """A tool in the channel's place: `<|channel|>functions.f <|constrain|>json`."""
+        channel = self.channel or ""
+        is_call = self.role is Role.ASSISTANT and self.recipient is None
+        if is_call and channel.startswith(_NAMESPACES):
+            self._take_recipient_without_to(channel)
+            self.channel = None
 
     def _note_misrouted_call(self) -> None:
         # Built-in tools are called on the analysis channel, functions never.

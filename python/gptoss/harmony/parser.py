@@ -100,10 +100,11 @@ class StreamableParser:
         self._content_tokens: list[int] = []
         self._num_pieces_in_tokens = 0
         self._undecoded = b""
+        # Headers given up before it, of messages that are to stand before it.
+        self._abandoned: list[Header] = []
         # The complete messages; models of them are made when they are asked for.
         self._complete: list[tuple[Header, str]] = []
         self._messages: list[Message] = []
-        self._messages_snapshot: list[Message] = []
         self._repairs: list[Repair] = []
         self._is_at_end = False  # in `process_eos`
 
@@ -228,7 +229,7 @@ class StreamableParser:
             self._end_header_without_message(is_end=False)
             self._begin_header(HeaderStart.START_TOKEN)
         elif token in vocabulary.stop_tokens or token == vocabulary.end_of_text:
-            self._end_header_without_message(is_end=True)
+            self._end_header_without_message(is_end=True, is_call=token in vocabulary.stop_tokens)
         elif self._is_stray(token):
             self._repair(RepairKind.STRAY_TOKEN, self._name(token))
         else:
@@ -251,6 +252,7 @@ class StreamableParser:
                 self._process_between_messages(token)
                 return
             if token == vocabulary.end_of_text:
+                self._repair(RepairKind.END_OF_TEXT, self._name(token))
                 self._end_message()
                 return
             if self._is_special(token):
@@ -284,15 +286,16 @@ class StreamableParser:
             header = repaired.header
         self._begin_content(header)
 
-    def _end_header_without_message(self, is_end: bool) -> None:
+    def _end_header_without_message(self, is_end: bool, is_call: bool = False) -> None:
         """A header that ended otherwise: what it ran on into is the content.
 
-        `is_end`: by a stop token, so that even a call without arguments is meant.
+        `is_end`: by a stop token or the end of the completion. `is_call`: by a stop token, so that
+        even a call without arguments is meant; what was cut off before that must not be run.
         """
         text = self._decode_header()
         repaired = split_header_from_content(text, self._default_role, self._header_start)
         header, content = repaired.header, repaired.text
-        if not content and not is_end and header.recipient is not None:
+        if not content and not is_call and header.recipient is not None:
             header, content = header._replace(recipient=None), f"to={header.recipient}"
         if not is_end and header == Header(self._default_role) and content.strip() == header.role:
             self._repair(RepairKind.REPEATED_ROLE, content)
@@ -313,12 +316,9 @@ class StreamableParser:
         text = self._decode_header(is_complete=False)
         repaired = split_header_from_content(text, self._default_role, self._header_start)
         self._note_missing_message(repaired)
-        self._take_repairs(repaired)
-        if repaired.abandoned_channels:
-            # A delta belongs to the message that a token ended: so this text has to be one.
-            self._add_message(repaired.header, repaired.text)
-            self.last_content_delta = repaired.text
-            repaired = repaired._replace(text="")
+        self._note_repairs(repaired)
+        # Later, for a delta belongs to the message that a token ended: this text is the next one's.
+        self._abandoned = repaired.abandoned_headers()
         self._begin_content(repaired.header)
         if repaired.text:
             self._add_text(repaired.text)
@@ -333,10 +333,13 @@ class StreamableParser:
             self._repair(RepairKind.MISSING_MESSAGE)
 
     def _take_repairs(self, repaired: RepairedHeader) -> None:
+        self._note_repairs(repaired)
+        for header in repaired.abandoned_headers():
+            self._add_message(header)
+
+    def _note_repairs(self, repaired: RepairedHeader) -> None:
         for kind, text in repaired.repairs:
             self._repair(kind, text)
-        for channel in repaired.abandoned_channels:
-            self._add_message(Header(repaired.header.role, repaired.header.name, channel=channel))
 
     def _note_spelled_tokens(self, header: str) -> None:
         """The model can spell a marker in plain text; in a header it means the marker."""
@@ -414,6 +417,9 @@ class StreamableParser:
             self._add_text(self._undecoded.decode("utf-8", "replace"))
             self._undecoded = b""
         assert self._header is not None, "in content there is a header"
+        for header in self._abandoned:
+            self._add_message(header)
+        self._abandoned = []
         self._add_message(self._header, self.current_content)
         self.state = StreamState.EXPECT_START
         self.current_role = None
@@ -476,12 +482,10 @@ class StreamableParser:
 
     @property
     def messages(self) -> list[Message]:
-        """The complete messages, in a list that stays as it is when others follow."""
+        """The complete messages: a list of the caller's own, of messages that are shared."""
         for header, text in self._complete[len(self._messages) :]:
             self._messages.append(header.message(text))
-        if len(self._messages_snapshot) != len(self._messages):
-            self._messages_snapshot = self._messages.copy()
-        return self._messages_snapshot
+        return self._messages.copy()
 
     @property
     def repairs(self) -> list[Repair]:

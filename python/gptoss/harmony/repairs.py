@@ -22,6 +22,7 @@ class RepairKind(str, Enum):
     )
     MISSING_END = "missing_end"  # no <|end|>: the message ends where the next one begins
     MISSING_ROLE = "missing_role"  # no role after <|start|>: it is the parser's, or assistant
+    UNKNOWN_AUTHOR = "unknown_author"  # "Assistant": the role meant; in a sentence: text
     MISSING_CHANNEL_TOKEN = "missing_channel_token"  # "assistantanalysis": the channel is read
     MISSING_TO = "missing_to"  # a tool's name without "to=": it is the recipient
     MISPLACED_RECIPIENT = (
@@ -39,6 +40,7 @@ class RepairKind(str, Enum):
         "repeated_content_type"  # <|constrain|> a second time: the last one holds
     )
     SPACE_IN_HEADER = "space_in_header"  # a space after <|channel|> or <|constrain|>: skipped
+    END_OF_TEXT = "end_of_text"  # <|endoftext|> in a message: it ends it
     EXTRA_END = "extra_end"  # an end between messages, as in <|end|><|return|>: ignored
     EXTRA_HEADER_TEXT = "extra_header_text"  # words that no header has: a message of their own
     TEXT_BETWEEN_MESSAGES = "text_between_messages"  # text without a header: a message of its own

@@ -44,10 +44,11 @@ _KINDS: dict[type, str] = {
 def read_arguments(text: str) -> tuple[dict[str, Any] | None, str | None]:
     """The arguments that a call's text holds, or None and a sentence that says what is wrong.
 
-    No text means no arguments: `{}`. White space and a Markdown code fence around all of the JSON
-    are no fault. Of equal keys the last one counts, as in every JSON library. Not JSON are NaN and
-    Infinity; refused beside it are a value that is no object, more than 128 levels, integers of
-    more than 4300 digits, numbers beyond a float's range, and escapes that are no characters.
+    White space and a Markdown code fence around all of the JSON are no fault. Of equal keys the
+    last one counts, as in every JSON library. Not JSON are NaN and Infinity; refused beside it are
+    a value that is no object, more than 128 levels, integers of more than 4300 digits, numbers
+    beyond a float's range, and escapes that are no characters. No text at all is an error, too:
+    that is what a call looks like that was cut off.
     """
     try:
         return _read_object(text), None
@@ -97,8 +98,8 @@ _DECODER = json.JSONDecoder(
 
 def _read_object(text: str) -> dict[str, Any]:
     start, end = _skip_blank(text, 0), len(text.rstrip(_BLANK))
-    if start >= end:
-        return {}
+    if start >= end:  # what was cut off must not be run as if it were complete
+        raise _FaultError("there are none; a call without arguments sends {}")
     fence = _FENCE.match(text, start)
     if fence and text.endswith("```", fence.end(), end):
         start, end = _skip_blank(text, fence.end()), end - len("```")
