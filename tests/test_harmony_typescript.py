@@ -291,9 +291,13 @@ class TestDefaultsInJson:
         assert reread_number("12345678901234567890123e2") == 1.2345678901234567e24
         assert reread_number("5e-324") == 5e-324
         assert reread_number("1e-400") == 0.0
+        assert reread_number("1e-999999999") == reread_number(f"1e-{10**30}") == 0.0
+        assert reread_number("0e400") == 0.0
         assert math.copysign(1, reread_number("-0.0")) == -1
 
-    @pytest.mark.parametrize("number", ["1e309", "17976931348623159e292", "1" + "0" * 400])
+    @pytest.mark.parametrize(
+        "number", ["1e309", "17976931348623159e292", "1" + "0" * 400, f"1e{10**30}"]
+    )
     def test_a_number_beyond_the_largest_float_is_refused(self, number: str) -> None:
         with pytest.raises(OverflowError, match=f"The number {number} is too large for a float"):
             reread_number(number)

@@ -13,9 +13,7 @@ from gptoss.harmony.content import TextContent
 from gptoss.harmony.errors import HarmonyError
 from gptoss.harmony.messages import Author, Message, Role
 from gptoss.harmony.rust_quoting import quote
-
-CHANNEL_MARKER = "<|channel|>"
-CONSTRAIN_MARKER = "<|constrain|>"
+from gptoss.harmony.vocabulary import CHANNEL_MARKER, CONSTRAIN_MARKER
 
 _ROLES: dict[str, Role] = {role.value: role for role in Role}
 

@@ -12,15 +12,10 @@ from enum import Enum
 from functools import lru_cache
 from typing import NamedTuple
 
-from gptoss.harmony.header import (
-    ASCII_WHITESPACE,
-    CHANNEL_MARKER,
-    CONSTRAIN_MARKER,
-    WHITESPACE,
-    Header,
-)
+from gptoss.harmony.header import ASCII_WHITESPACE, WHITESPACE, Header
 from gptoss.harmony.messages import Role
 from gptoss.harmony.repairs import RepairKind
+from gptoss.harmony.vocabulary import CHANNEL_MARKER, CONSTRAIN_MARKER
 
 _ROLE_OF_WORD = {role.value: role for role in Role}
 _CHANNELS = ("analysis", "commentary", "final")

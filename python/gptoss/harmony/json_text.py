@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import math
-from decimal import Decimal
+from decimal import Decimal, InvalidOperation
 from typing import TypeAlias
 
 JsonValue: TypeAlias = "bool | int | float | str | list[JsonValue] | dict[str, JsonValue] | None"
@@ -52,7 +52,12 @@ def reread_number(text: str) -> float:
 
     OverflowError: the number is too large for serde_json.
     """
-    sign, digits, exponent = Decimal(text).as_tuple()
+    try:
+        sign, digits, exponent = Decimal(text).as_tuple()
+    except InvalidOperation:  # an exponent of nineteen digits
+        if "e-" not in text.lower():
+            raise OverflowError(f"The number {text} is too large for a float.") from None
+        return -0.0 if text.startswith("-") else 0.0
     assert isinstance(exponent, int)  # JSON has neither infinity nor NaN
     significand = 0
     for position, digit in enumerate(digits):
@@ -61,11 +66,13 @@ def reread_number(text: str) -> float:
             break
         significand = significand * 10 + digit
     value = float(significand)
+    if value == 0:
+        return -value if sign else value
     if exponent >= 0:
         if exponent > _LARGEST_POWER_OF_TEN or math.isinf(value := value * float(f"1e{exponent}")):
             raise OverflowError(f"The number {text} is too large for a float.")
     else:
-        while exponent < -_LARGEST_POWER_OF_TEN:
+        while value and exponent < -_LARGEST_POWER_OF_TEN:
             value /= 1e308
             exponent += _LARGEST_POWER_OF_TEN
         value /= float(f"1e{-exponent}")

@@ -13,7 +13,7 @@ from enum import Enum
 from typing import TYPE_CHECKING, Any, cast
 
 from gptoss.harmony.errors import HarmonyError
-from gptoss.harmony.header import CHANNEL_MARKER, CONSTRAIN_MARKER, Header, parse_header
+from gptoss.harmony.header import Header, parse_header
 from gptoss.harmony.header_repair import (
     HeaderStart,
     HeaderText,
@@ -24,6 +24,7 @@ from gptoss.harmony.header_repair import (
 from gptoss.harmony.messages import Message, Role
 from gptoss.harmony.repairs import Repair, RepairKind
 from gptoss.harmony.token_numbers import as_token, as_tokens
+from gptoss.harmony.vocabulary import CHANNEL_MARKER, CONSTRAIN_MARKER
 
 if TYPE_CHECKING:
     from gptoss.harmony.encoding import HarmonyEncoding

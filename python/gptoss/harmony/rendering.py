@@ -13,9 +13,7 @@ from collections.abc import Sequence
 from gptoss.harmony.content import Content, DeveloperContent, SystemContent, TextContent
 from gptoss.harmony.messages import Message, Role
 from gptoss.harmony.typescript import tools_section
-from gptoss.harmony.vocabulary import HarmonyVocabulary
-
-CONSTRAIN = "<|constrain|>"
+from gptoss.harmony.vocabulary import CONSTRAIN_MARKER, HarmonyVocabulary
 
 # Enough for every role, channel and tool that a service knows; longer texts are not repeated.
 _MAX_CACHED_PIECES = 4096
@@ -114,10 +112,10 @@ class Renderer:
             tokens += pieces[message.channel]
         content_type = message.content_type
         if content_type is not None:
-            if content_type.startswith(CONSTRAIN):
+            if content_type.startswith(CONSTRAIN_MARKER):
                 tokens += pieces[" "]
                 tokens.append(self._vocabulary.constrain)
-                tokens += pieces[content_type.removeprefix(CONSTRAIN)]
+                tokens += pieces[content_type.removeprefix(CONSTRAIN_MARKER)]
             else:
                 tokens += pieces[f" {content_type}"]
 

@@ -9,6 +9,9 @@ from contextlib import suppress
 
 from gptoss.tokenizer import Tokenizer
 
+CHANNEL_MARKER = "<|channel|>"
+CONSTRAIN_MARKER = "<|constrain|>"
+
 
 class TokenTexts(dict[int, "str | None"]):
     """The text of each token that is whole characters in itself, filled in as tokens are met.
@@ -40,8 +43,8 @@ class HarmonyVocabulary:
         self.tokenizer = tokenizer
         self.start = tokenizer.encode_special_token("<|start|>")
         self.message = tokenizer.encode_special_token("<|message|>")
-        self.channel = tokenizer.encode_special_token("<|channel|>")
-        self.constrain = tokenizer.encode_special_token("<|constrain|>")
+        self.channel = tokenizer.encode_special_token(CHANNEL_MARKER)
+        self.constrain = tokenizer.encode_special_token(CONSTRAIN_MARKER)
         self.end = tokenizer.encode_special_token("<|end|>")
         self.return_ = tokenizer.encode_special_token("<|return|>")
         self.call = tokenizer.encode_special_token("<|call|>")
@@ -51,8 +54,8 @@ class HarmonyVocabulary:
         self.texts = TokenTexts(tokenizer)
         # In a header these two are read by their names.
         self.header_texts = TokenTexts(tokenizer)
-        self.header_texts[self.channel] = "<|channel|>"
-        self.header_texts[self.constrain] = "<|constrain|>"
+        self.header_texts[self.channel] = CHANNEL_MARKER
+        self.header_texts[self.constrain] = CONSTRAIN_MARKER
 
     def encode(self, text: str) -> list[int]:
         """Encode ordinary text: the spelling of a special token is ordinary text here."""
