@@ -27,6 +27,8 @@ _NO_TOOLS = frozenset(
 # Markup that leaked into a recipient: with its value, and without.
 _MARKER_WITH_VALUE = re.compile(r"<\|(?:channel|constrain)\|>\s*[^\s<]*")
 _MARKER = re.compile(r"<\|[^<|>]*\|>")
+# What the models write around a name now and then: `"functions.f"`, `functions.f()`.
+_AROUND_NAMES = ".:;,()\"'`"
 # The models write some namespaces twice; no tool of these has a dot in its name.
 _DOUBLED_NAMESPACE = re.compile(r"(functions|browser)\.(?=\1\.)")
 # The namespaces that the models were trained to call, and to be answered, on their own channel.
@@ -110,7 +112,7 @@ def _clean_recipient(recipient: object) -> str:
     words = text.replace("to=", " to= ").split()
     if "to=" in words:
         words = [word for word in words[words.index("to=") :] if word != "to="]
-    cleaned = words[0].partition("<")[0].strip(".") if words else ""
+    cleaned = words[0].partition("<")[0].strip(_AROUND_NAMES) if words else ""
     return _DOUBLED_NAMESPACE.sub("", cleaned)
 
 
