@@ -204,6 +204,25 @@ class TestLongContent:
         assert deltas[-2:] == ["🏾", "b"]
         assert parser.current_content.endswith("a 🏾b")
 
+    def test_its_deltas_are_of_the_message_that_begins_whatever_it_gave_up(self) -> None:
+        parser = parser_for(ASSISTANT, strict=False)
+        text = " word" * LONGEST_HEADER
+        completion = spelled("<|channel|>analysis<|channel|>commentary to=functions.f")
+        deltas = deltas_of(parser, [*completion, *plain(text)])
+        assert parser.messages == []
+        assert "".join(delta or "" for delta in deltas) == parser.current_content == text[1:]
+        given_up, call = parser.process(END).messages
+        assert (given_up.channel, given_up.recipient) == ("analysis", None)
+        assert (call.channel, call.recipient) == ("commentary", "functions.f")
+
+    @BOTH_MODES
+    def test_a_long_name_is_read_like_a_short_one(self, strict: bool) -> None:
+        name = "functions." + "internationalization_" * 40
+        parser = parser_for(ASSISTANT, strict=strict)
+        parser.process_many([*spelled(f"<|channel|>commentary to={name}"), MESSAGE])
+        assert (parser.current_channel, parser.current_recipient) == ("commentary", name)
+        assert parser.repairs == []
+
     def test_markers_alone_are_no_content(self) -> None:
         parser = parser_for(ASSISTANT, strict=False)
         assert set(deltas_of(parser, [CHANNEL] * (LONGEST_HEADER + 1))) == {None}
