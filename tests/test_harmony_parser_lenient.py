@@ -32,10 +32,13 @@ from harmony_completions import (
     streamed,
     text_of,
 )
-from harmony_malformations import MALFORMATIONS, Malformation, Read
+from harmony_malformation import Malformation, Read
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from malformed_headers import MALFORMED_HEADERS
+from malformed_messages import MALFORMED_MESSAGES
 
+MALFORMATIONS = [*MALFORMED_MESSAGES, *MALFORMED_HEADERS]
 ASSISTANT = Role.ASSISTANT
 # What the package's strict parser reads as it was meant, though some of it is written twice.
 READ_BY_THE_PACKAGE = {
