@@ -242,11 +242,7 @@ MALFORMED_HEADERS = [
             )
         ],
         [
-            Repair(
-                RepairKind.SPELLED_TOKEN,
-                17,
-                "<|channel|>commentary to=functions.f<|channel|>commentary <|constrain|>json",
-            ),
+            Repair(RepairKind.SPELLED_TOKEN, 17, "<|channel|>commentary"),
             Repair(RepairKind.REPEATED_CHANNEL, 17, "commentary"),
         ],
     ),

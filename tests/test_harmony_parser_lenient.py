@@ -168,6 +168,12 @@ class TestCorners:
         read, _ = one([CHANNEL, *plain("final"), *plain("<|channel|> is a token")])
         assert read == Read(channel="final", text="<|channel|> is a token")
 
+    def test_a_marker_that_is_spelled_in_a_header_without_call_is_text(self) -> None:
+        header = [*spelled("<|channel|>final"), *plain(" of <|channel|>analysis and <|constrain|>")]
+        aside, answer = lenient([*header, *spelled("<|message|>Hi<|return|>")])
+        assert Read.of(aside).text == " of <|channel|>analysis and <|constrain|>"
+        assert Read.of(answer) == Read(channel="final", text="Hi")
+
     def test_markers_in_content_are_never_read_as_spelled(self) -> None:
         text = "<|start|>assistant<|channel|>commentary to=functions.f<|message|>{}<|call|>"
         read, repairs = one([*spelled("<|channel|>final<|message|>"), *plain(text)])

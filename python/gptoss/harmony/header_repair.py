@@ -21,6 +21,7 @@ _ROLE_OF_WORD = {role.value: role for role in Role}
 _CHANNELS = ("analysis", "commentary", "final")
 _CHANNELS_OF_CALLS = ("analysis", "commentary")
 _MARKER = r"<\|(?:channel|constrain)\|>"
+MARKER = re.compile(_MARKER)
 # Words end at ASCII white space, channels at any, as in the strict reading.
 _SPACE = f"[{re.escape(ASCII_WHITESPACE)}]"
 _WORD_CHAR = f"[^{re.escape(ASCII_WHITESPACE)}]"
@@ -105,16 +106,24 @@ class RepairedHeader(NamedTuple):
         return [Header(role, name, channel=channel) for channel in self.abandoned_channels]
 
 
-def repair_header(text: str, role: Role, start: HeaderStart) -> RepairedHeader:
-    """Read a header that `<|message|>` ended; `role` is the author's if it does not say another."""
+def repair_header(
+    text: str, role: Role, start: HeaderStart, spelled_markers: frozenset[int] = frozenset()
+) -> RepairedHeader:
+    """Read a header that `<|message|>` ended; `role` is the author's if it does not say another.
+
+    `spelled_markers`: where in `text` a marker is spelled in plain text instead of by its token.
+    """
     if len(text) > _LONGEST_CACHED_HEADER:
-        return _repair_header.__wrapped__(text, role, start)
-    return _repair_header(text, role, start)
+        return _repair_header.__wrapped__(text, role, start, spelled_markers)
+    return _repair_header(text, role, start, spelled_markers)
 
 
 @lru_cache(maxsize=1024)  # a conversation has few different headers
-def _repair_header(text: str, role: Role, start: HeaderStart) -> RepairedHeader:
-    return _HeaderReader(HeaderText(text, set(), set()), role, start).read_header()
+def _repair_header(
+    text: str, role: Role, start: HeaderStart, spelled_markers: frozenset[int]
+) -> RepairedHeader:
+    header = HeaderText(text, set(), set())
+    return _HeaderReader(header, role, start, spelled_markers).read_header()
 
 
 def split_header_from_content(text: HeaderText, role: Role, start: HeaderStart) -> RepairedHeader:
@@ -129,8 +138,15 @@ def split_header_from_content(text: HeaderText, role: Role, start: HeaderStart) 
 class _HeaderReader:
     """Reads one header from left to right, collecting the fields and what is odd about them."""
 
-    def __init__(self, text: HeaderText, role: Role, start: HeaderStart) -> None:
+    def __init__(
+        self,
+        text: HeaderText,
+        role: Role,
+        start: HeaderStart,
+        spelled_markers: frozenset[int] = frozenset(),
+    ) -> None:
         self.text, self.token_ends, self.marker_starts = text
+        self.spelled_markers = spelled_markers
         self.start = start
         self.default_role = self.role = role
         self.name: str | None = None
@@ -151,8 +167,8 @@ class _HeaderReader:
             piece = _PIECE.match(self.text, position)
             assert piece is not None, "a marker, white space or anything else: one always matches"
             position = piece.end()
-            if piece["word"] is not None:
-                words.append(space + piece["word"])
+            if piece["word"] is not None or self._is_text(piece):
+                words.append(space + piece[0])
             elif piece["space"] is None:
                 if piece["recipient"]:
                     words_before_recipient = words.copy()
@@ -168,6 +184,16 @@ class _HeaderReader:
             self.repairs.append((RepairKind.EXTRA_HEADER_TEXT, text))
         self._note_misrouted_call()
         return self._result(text)
+
+    def _is_text(self, piece: re.Match[str]) -> bool:
+        """Whether a marker that is spelled is only text: it is none that leaked into a call."""
+        if piece.start() not in self.spelled_markers:
+            return False
+        leaked = (*_CHANNELS, "json")
+        if self.recipient is None or (piece["channel"] or piece["constrain"]) not in leaked:
+            return True
+        self.repairs.append((RepairKind.SPELLED_TOKEN, piece[0]))
+        return False
 
     def read_header_and_content(self) -> RepairedHeader:
         begin = position = self._read_author_before_content()
@@ -394,8 +420,8 @@ class _HeaderReader:
     def _take_channel_for_recipient(self) -> None:
         """A tool in the channel's place: `<|channel|>functions.f <|constrain|>json`."""
         channel = self.channel or ""
-        is_call = self.role is Role.ASSISTANT and self.recipient is None
-        if is_call and channel.startswith(_NAMESPACES):
+        is_call = self.role is Role.ASSISTANT and self.content_type is not None
+        if is_call and self.recipient is None and channel.startswith("functions."):
             self._take_recipient_without_to(channel)
             self.channel = None
 

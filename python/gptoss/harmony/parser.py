@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, cast
 from gptoss.harmony.errors import HarmonyError
 from gptoss.harmony.header import Header, parse_header
 from gptoss.harmony.header_repair import (
+    MARKER,
     HeaderStart,
     HeaderText,
     RepairedHeader,
@@ -277,8 +278,9 @@ class StreamableParser:
             header = parse_header(self._decode_whole_header(), self.current_role)
         else:
             text = self._decode_whole_header()
-            self._note_spelled_tokens(text)
-            repaired = repair_header(text, self._default_role, self._header_start)
+            repaired = repair_header(
+                text, self._default_role, self._header_start, self._spelled_markers(text)
+            )
             self._take_repairs(repaired)
             if repaired.text:
                 aside = repaired.header._replace(recipient=None, content_type=None)
@@ -342,12 +344,14 @@ class StreamableParser:
         for kind, text in repaired.repairs:
             self._repair(kind, text)
 
-    def _note_spelled_tokens(self, header: str) -> None:
-        """The model can spell a marker in plain text; in a header it means the marker."""
+    def _spelled_markers(self, header: str) -> frozenset[int]:
+        """Where in a header the model spelled a marker in plain text."""
         tokens, vocabulary = self._header_tokens, self._vocabulary
         num_markers = tokens.count(vocabulary.channel) + tokens.count(vocabulary.constrain)
-        if header.count(CHANNEL_MARKER) + header.count(CONSTRAIN_MARKER) > num_markers:
-            self._repair(RepairKind.SPELLED_TOKEN, header)
+        if header.count(CHANNEL_MARKER) + header.count(CONSTRAIN_MARKER) == num_markers:
+            return frozenset()
+        starts = (match.start() for match in MARKER.finditer(header))
+        return frozenset(starts) - self._decode_header().marker_starts
 
     def _decode_whole_header(self) -> str:
         texts = [self._vocabulary.header_texts[token] for token in self._header_tokens]

@@ -44,7 +44,7 @@ class RepairKind(str, Enum):
     EXTRA_END = "extra_end"  # an end between messages, as in <|end|><|return|>: ignored
     EXTRA_HEADER_TEXT = "extra_header_text"  # words that no header has: a message of their own
     TEXT_BETWEEN_MESSAGES = "text_between_messages"  # text without a header: a message of its own
-    SPELLED_TOKEN = "spelled_token"  # a special token as plain text in a header: read as the token
+    SPELLED_TOKEN = "spelled_token"  # a marker as plain text behind a recipient: read as the marker
     STRAY_TOKEN = "stray_token"  # a special token that has no meaning here: left out of the text
     INVALID_UTF8 = "invalid_utf8"  # bytes in a header that are no text: U+FFFD
     UNKNOWN_TOKEN = "unknown_token"  # a number outside the vocabulary: U+FFFD
