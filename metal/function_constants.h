@@ -1,0 +1,19 @@
+// Which function constant specialises what: the index of each, for the kernels and for the C++ that builds pipelines.
+//
+// A kernel compiled without a constant takes the size from its arguments, so every shape runs; a pipeline for a known
+// shape sets them and lets the compiler unroll and drop the edges' code.
+#pragma once
+
+namespace gptoss_metal {
+
+enum FunctionConstant {
+    // ---- Projections, router, unembedding: 0 to 9
+
+    // ---- Experts: 10 to 19
+
+    // ---- Attention: 20 to 29
+
+    // ---- Sampling: 30 to 39
+};
+
+} // namespace gptoss_metal
