@@ -1,0 +1,51 @@
+// What the machine tells the tracer (race detector and traffic counter) while kernels run.
+//
+// Linked in trace mode only: trace*.cpp define these functions and the __tsan_* functions that the compiler's
+// instrumentation of the kernels calls. They are compiled without instrumentation themselves. All of them may end the
+// launch with metal_host::fail(); who runs is metal_host::current() and current_threadgroup().
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <vector>
+
+namespace metal_host::trace {
+
+// Memory that a kernel may access, with the unmapped or poisoned bytes around it that belong to nothing else: an access
+// in [begin - guard_before, begin) or [begin + size, begin + size + guard_after) is out of bounds of this region.
+struct region {
+    std::byte* begin;
+    std::size_t size;
+    std::size_t guard_before;
+    std::size_t guard_after;
+    int buffer;       // the buffer's index; -1 for threadgroup memory
+    const char* name; // the kernel's name for it
+    bool writable;    // false for `constant` and `device const` buffers
+};
+
+// A launch starts. `buffers` has one region for each buffer that is bound; two of them may be the same memory or overlap
+// where the caller bound overlapping arrays. `stacks` is where the threads' stacks are: nothing in there is shared.
+void launch_begin(const char* kernel, const std::vector<region>& buffers, const region& stacks);
+// The launch is over, by its end or by an error. Counts stay readable until the next launch.
+void launch_end();
+
+// A variable or argument of threadgroup memory exists from now on until the launch ends. May come in the middle of a
+// threadgroup's run: variables are known when the first thread reaches their declaration.
+void threadgroup_memory(const region& memory);
+
+// A threadgroup starts: all threadgroup memory is undefined again, all epochs start anew.
+void threadgroup_begin();
+void threadgroup_end();
+
+// All threads of the threadgroup have arrived at a barrier; `fenced`: fence_device | fence_threadgroup, see machine.h.
+void threadgroup_barrier_completed(uint32_t fenced);
+
+// All live lanes of a simdgroup have arrived at a simdgroup_barrier.
+void simdgroup_barrier_completed(uint32_t simdgroup, uint32_t fenced);
+
+// All live lanes of a simdgroup have met, at a simdgroup operation or a barrier of either kind (for a barrier, after the
+// call above): from here the lanes run in step again, so that the n-th access of each lane at one instruction belong
+// together.
+void simdgroup_converged(uint32_t simdgroup, uint32_t live_mask);
+
+} // namespace metal_host::trace
