@@ -35,8 +35,8 @@ inline half4 float4_to_half4(float4 values) {
 }
 
 // Orders floats by unsigned integers: a < b exactly when sortable_bits(a) < sortable_bits(b), and both zeros are equal.
-// Integer comparisons mean the same under fast-math, where those of NaN may be dropped; here NaN has a place, too: beyond
-// the infinity of its sign. Never 0, so that 0 is free to mean "none".
+// Integer comparisons mean the same under fast-math, where those of NaN may be dropped; here NaN has a place, too:
+// beyond the infinity of its sign. Never 0, so that 0 is free to mean "none".
 inline uint sortable_bits(float value) {
     const uint bits = as_type<uint>(value);
     if ((bits & 0x7FFFFFFFu) == 0u) {

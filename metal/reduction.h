@@ -25,16 +25,14 @@ inline float collect_sum(const threadgroup float* partials, uint lane, uint num_
 }
 
 // The sum over all threads, in every thread. A barrier must stand before the next use of `partials`.
-inline float threadgroup_sum(
-    float value, threadgroup float* partials, uint lane, uint simdgroup, uint num_simdgroups) {
+inline float threadgroup_sum(float value, threadgroup float* partials, uint lane, uint simdgroup, uint num_simdgroups) {
     deposit_sum(value, partials, lane, simdgroup);
     threadgroup_barrier(mem_flags::mem_threadgroup);
     return collect_sum(partials, lane, num_simdgroups);
 }
 
 // The maximum over all threads, in every thread. A barrier must stand before the next use of `partials`.
-inline float threadgroup_max(
-    float value, threadgroup float* partials, uint lane, uint simdgroup, uint num_simdgroups) {
+inline float threadgroup_max(float value, threadgroup float* partials, uint lane, uint simdgroup, uint num_simdgroups) {
     const float largest = simd_max(value);
     if (lane == 0) {
         partials[simdgroup] = largest;
