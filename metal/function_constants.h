@@ -8,6 +8,7 @@ namespace gptoss_metal {
 
 enum FunctionConstant {
     // ---- Projections, router, unembedding: 0 to 9
+    kProjectionInputs = 0, // uint: num_inputs of the projections, the router and the unembedding
 
     // ---- Experts: 10 to 19
 
