@@ -1,0 +1,209 @@
+// The tracer: what happens at each access, and at each event that the machine reports.
+#include "trace.h"
+
+#include <algorithm>
+#include <array>
+#include <string>
+#include <utility>
+
+#include "machine.h"
+#include "trace_access.h"
+#include "trace_memory.h"
+#include "trace_order.h"
+#include "trace_report.h"
+#include "trace_traffic.h"
+
+namespace metal_host::trace {
+namespace {
+
+struct tracer {
+    uintptr_t stacks_begin = 0;
+    std::size_t stacks_size = 0;
+    memory_map memory;
+    std::array<timeline, 2> timelines;   // [address spaces]
+    std::vector<region_traffic> traffic; // [parts of memory blocks]
+    std::array<simdgroup_accesses, 1024 / simdgroup_width> simdgroups;
+    loaded_library machine = library_of(reinterpret_cast<uintptr_t>(&library_of));
+    loaded_library kernels; // of this launch; known once it accesses a constant
+    std::string error;      // outlives the fiber that fails
+
+    timeline& time(address_space space) { return timelines[static_cast<std::size_t>(space)]; }
+};
+
+tracer& the_tracer() {
+    static tracer instance;
+    return instance;
+}
+
+// Ends the launch. fail() abandons this fiber's stack, so the text must not be owned by it.
+template <class Describe>
+[[noreturn]] void fail_with(tracer& trace, Describe describe) {
+    trace.error = describe();
+    fail(trace.error);
+}
+
+// What is no buffer and yet in order: the kernels' constants, and what the machine keeps about the running thread.
+bool is_constant_or_machine(tracer& trace, uintptr_t address, const void* program_counter) {
+    if (trace.machine.contains(address) || trace.kernels.contains(address) ||
+        address - reinterpret_cast<uintptr_t>(&current()) < sizeof(thread_state)) {
+        return true;
+    }
+    trace.kernels = library_of(reinterpret_cast<uintptr_t>(program_counter));
+    return trace.kernels.contains(address);
+}
+
+void count_parts(tracer& trace, const memory_block& block) {
+    for (const memory_block::part& part : block.parts) {
+        while (trace.traffic.size() <= part.traffic) {
+            trace.traffic.emplace_back(0);
+        }
+        trace.traffic[part.traffic] = region_traffic(part.size);
+    }
+}
+
+void add(traffic_counts& sum, const traffic_counts& counts) {
+    for (std::size_t i = 0; i < 2; ++i) {
+        sum.bytes[i] += counts.bytes[i];
+        sum.simdgroup_bytes[i] += counts.simdgroup_bytes[i];
+        sum.threadgroup_bytes[i] += counts.threadgroup_bytes[i];
+        sum.distinct_bytes[i] += counts.distinct_bytes[i];
+    }
+    sum.simdgroup_accesses += counts.simdgroup_accesses;
+    sum.lines += counts.lines;
+}
+
+} // namespace
+
+void access(const void* memory, std::size_t size, access_kind kind, unsigned directions, const void* program_counter) {
+    tracer& trace = the_tracer();
+    const auto address = reinterpret_cast<uintptr_t>(memory);
+    // Most accesses are to the threads' own stacks.
+    if (address - trace.stacks_begin < trace.stacks_size || size == 0 || !is_thread_running()) {
+        return;
+    }
+    memory_block* const block = trace.memory.find(address);
+    if (block == nullptr) {
+        if (!is_constant_or_machine(trace, address, program_counter)) {
+            const int32_t location = location_of(program_counter);
+            fail_with(trace, [&] { return describe_unknown_address(address, size, kind, location); });
+        }
+        return;
+    }
+    const thread_state& thread = current();
+    const int32_t location = location_of(program_counter);
+    const std::size_t offset = address - block->begin;
+    if (offset >= block->size || size > block->size - offset) {
+        fail_with(trace, [&] { return describe_overrun(*block, address, size, kind, location); });
+    }
+    if (is_write(kind) && !block->is_writable) {
+        fail_with(trace, [&] { return describe_write_to_constant(*block, offset, location); });
+    }
+    if (block->written) {
+        if ((directions & reads) != 0) {
+            if (const auto unwritten = block->written->find_unwritten(offset, size)) {
+                fail_with(trace, [&] { return describe_unwritten(*block, *unwritten, location); });
+            }
+        }
+        if ((directions & writes) != 0) {
+            block->written->add(offset, size);
+        }
+    }
+    if (block->accesses) {
+        timeline& time = trace.time(block->space);
+        const event now{.moment = time.now(thread), .location = location};
+        if (const auto found = block->accesses->access(offset, size, kind, now, time)) {
+            fail_with(trace, [&] { return describe_race(*block, *found, kind, now, time); });
+        }
+    }
+    const memory_block::part& part = block->parts.size() == 1 ? block->parts.front() : block->part_at(offset);
+    trace.simdgroups[thread.simdgroup].add(thread.lane, location, part.traffic, offset - part.begin, size, directions);
+}
+
+void launch_begin(const char*, const std::vector<region>& buffers, const region& stacks) {
+    tracer& trace = the_tracer();
+    trace.stacks_begin = reinterpret_cast<uintptr_t>(stacks.begin);
+    trace.stacks_size = stacks.size;
+    trace.kernels = {};
+    trace.memory.begin(buffers);
+    trace.traffic.clear();
+    for (const auto& block : trace.memory.blocks()) {
+        count_parts(trace, *block);
+    }
+    for (timeline& time : trace.timelines) {
+        time.restart();
+    }
+    for (simdgroup_accesses& accesses : trace.simdgroups) {
+        accesses.discard(); // what an earlier launch left that ended in an error
+    }
+    forget_locations();
+}
+
+void launch_end() {}
+
+void threadgroup_memory(const region& memory) {
+    tracer& trace = the_tracer();
+    count_parts(trace, trace.memory.add_threadgroup_memory(memory));
+}
+
+void threadgroup_begin() {
+    tracer& trace = the_tracer();
+    for (const auto& block : trace.memory.blocks()) {
+        if (block->space == address_space::threadgroup) {
+            block->accesses->forget();
+            block->written->forget();
+        }
+    }
+    trace.time(address_space::device).threadgroup_begin(true);
+    trace.time(address_space::threadgroup).threadgroup_begin(false);
+}
+
+void threadgroup_end() {
+    tracer& trace = the_tracer();
+    for (simdgroup_accesses& accesses : trace.simdgroups) {
+        accesses.fold(trace.traffic);
+    }
+    for (region_traffic& traffic : trace.traffic) {
+        traffic.threadgroup_end();
+    }
+}
+
+void threadgroup_barrier_completed(uint32_t fenced) {
+    tracer& trace = the_tracer();
+    if ((fenced & fence_device) != 0) {
+        trace.time(address_space::device).threadgroup_barrier();
+    }
+    if ((fenced & fence_threadgroup) != 0) {
+        trace.time(address_space::threadgroup).threadgroup_barrier();
+    }
+}
+
+void simdgroup_barrier_completed(uint32_t simdgroup, uint32_t fenced) {
+    tracer& trace = the_tracer();
+    if ((fenced & fence_device) != 0) {
+        trace.time(address_space::device).simdgroup_barrier(simdgroup);
+    }
+    if ((fenced & fence_threadgroup) != 0) {
+        trace.time(address_space::threadgroup).simdgroup_barrier(simdgroup);
+    }
+}
+
+void simdgroup_converged(uint32_t simdgroup, uint32_t) {
+    tracer& trace = the_tracer();
+    trace.simdgroups[simdgroup].fold(trace.traffic);
+}
+
+// For Python: the counts of the last launch, summed over all memory bound to a buffer, or for -1 all threadgroup
+// memory.
+extern "C" void metal_host_traffic(int buffer, traffic_counts* result) {
+    const tracer& trace = the_tracer();
+    *result = {};
+    for (const auto& block : trace.memory.blocks()) {
+        for (const memory_block::part& part : block->parts) {
+            if (part.buffer == buffer) {
+                add(*result, trace.traffic[part.traffic].counts());
+            }
+        }
+    }
+}
+
+} // namespace metal_host::trace
