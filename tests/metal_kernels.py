@@ -8,6 +8,7 @@ the order, so all orders have to give the same bits.
 
 import ctypes
 import os
+import re
 from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
@@ -158,7 +159,7 @@ def assert_close(actual: Array, expected: Array, relative: float, what: str) -> 
     worst = np.unravel_index(int(np.argmax(error)), error.shape)
     assert error[worst] <= relative, (
         f"{what}: element {tuple(map(int, worst))} of {actual.shape} is {wide[worst]:.9g}, "
-        f"expected {expected[worst]:.9g}: {error[worst]:.3g} of the greatest magnitude {scale:.3g}, "
+        f"expected {expected[worst]:.9g}: {error[worst]:.3g} of the greatest magnitude {scale:.3g}; "
         f"{relative:.3g} allowed"
     )
 
@@ -180,3 +181,13 @@ def random_int8_blocks(
 def int8_blocks_to_float(codes: NDArray[np.int8], scales: NDArray[np.float16]) -> Array:
     """[rows, columns], [rows, columns / 32] -> [rows, columns] in float64."""
     return codes.astype(np.float64) * np.repeat(scales.astype(np.float64), 32, axis=-1)
+
+
+@cache
+def geometry(name: str) -> int:
+    """A number of metal/*_geometry.h: how kernels divide their work, and so how to dispatch them."""
+    for header in sorted(METAL.glob("*_geometry.h")):
+        found = re.search(rf"\b{name} = (\d+)", header.read_text("utf-8"))
+        if found:
+            return int(found[1])
+    raise KeyError(f"no header metal/*_geometry.h defines {name}")

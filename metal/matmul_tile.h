@@ -1,0 +1,228 @@
+// Rows times a weight matrix by simdgroup matrices: the loop that projection_few_rows.metal, projection_matmul.metal
+// and the unembedding of several rows share.
+//
+// A threadgroup makes a tile of the output [rows, outputs]. For each 32 columns, it stages its rows of the input and of
+// the weights in threadgroup memory, weights converted to the operand type on the way; then every simdgroup multiplies
+// its part of the tile in 8x8 matrices and adds up in fp32. Sizes are whole in one dimension only: columns are a
+// multiple of 32. Rows and outputs past the edge are staged as zeros and not stored.
+#pragma once
+
+#include <metal_simdgroup_matrix>
+
+#include "dense_weights.h"
+
+namespace gptoss_metal {
+
+constant constexpr uint kMatmulStep = 32; // columns that are staged at a time
+
+// Operands as half. Rows of the tile are 40 halfs apart, not 32: 8 rows of an 8x8 matrix then lie in distinct banks.
+struct HalfOperand {
+    typedef half Scalar;
+    typedef half4 Quad;
+    enum : uint { kStride = 40, kInputColumnsPerLoad = 8 };
+
+    static Quad convert(float4 values) { return float4_to_half4(values); }
+
+    static void unpack(uint4 load, threadgroup Quad* output) {
+        output[0] = as_type<half4>(load.xy);
+        output[1] = as_type<half4>(load.zw);
+    }
+};
+
+// Operands as fp32. Rows of the tile are 36 floats apart, not 32, for the same reason.
+struct FloatOperand {
+    typedef float Scalar;
+    typedef float4 Quad;
+    enum : uint { kStride = 36, kInputColumnsPerLoad = 4 };
+
+    static Quad convert(float4 values) { return values; }
+
+    static void unpack(uint4 load, threadgroup Quad* output) { output[0] = as_type<float4>(load); }
+};
+
+// Where finished values go. `index` counts elements of [num_rows, num_outputs].
+struct StoreFloat {
+    device float* output;
+    void operator()(ulong index, float value) const { output[index] = value; }
+};
+
+struct AddFloat {
+    device float* output;
+    void operator()(ulong index, float value) const { output[index] += value; }
+};
+
+struct StoreHalf {
+    device half* output;
+    void operator()(ulong index, float value) const { output[index] = float_to_half(value); }
+};
+
+// What is added to each output.
+struct Bf16Bias {
+    const device ushort* bias; // bf16 [num_outputs]
+    float operator()(uint output) const { return bf16_to_float(bias[output]); }
+};
+
+struct NoBias {
+    float operator()(uint) const { return 0.0f; }
+};
+
+// Where a thread and its threadgroup are, as matmul_tile needs it.
+struct MatmulThread {
+    uint2 tile; // x: of outputs, y: of rows
+    uint index; // in the threadgroup
+    uint lane;
+    uint simdgroup;
+};
+
+// The shape of a threadgroup's tile. RowGroups by OutputGroups simdgroups, each with RowTiles by OutputTiles
+// accumulators of 8x8 (2 registers of a lane each).
+template <uint RowGroups, uint OutputGroups, uint RowTiles, uint OutputTiles>
+struct TileShape {
+    enum : uint {
+        kRowTiles = RowTiles,
+        kOutputTiles = OutputTiles,
+        kOutputGroups = OutputGroups,
+        kSimdgroupRows = 8 * RowTiles,
+        kSimdgroupOutputs = 8 * OutputTiles,
+        kRows = RowGroups * 8 * RowTiles,
+        kOutputs = OutputGroups * 8 * OutputTiles,
+        kThreads = 32 * RowGroups * OutputGroups,
+    };
+};
+
+// Elements of threadgroup memory (of Operand::Quad) that a tile takes. The epilogue's 8 rows of fp32 for each simdgroup
+// fit into what the operands leave behind.
+template <class Operand, class Shape>
+struct TileMemory {
+    enum : uint { kQuads = (Shape::kRows + Shape::kOutputs) * Operand::kStride / 4 };
+    static_assert(Shape::kThreads / 32 * 8 * Shape::kSimdgroupOutputs * 4 <= kQuads * sizeof(typename Operand::Quad),
+                  "the epilogue's blocks must fit into the operands' memory");
+};
+
+// Stages 32 columns of the input's rows from `first_row` on.
+template <class Operand, class Shape>
+inline void stage_input(const device uint4* input,
+                        uint num_columns,
+                        uint num_rows,
+                        uint first_row,
+                        uint first_column,
+                        threadgroup typename Operand::Quad* tile,
+                        uint index) {
+    constexpr uint columns_per_load = Operand::kInputColumnsPerLoad;
+    constexpr uint loads_per_row = kMatmulStep / columns_per_load;
+    for (uint i = index; i < Shape::kRows * loads_per_row; i += Shape::kThreads) {
+        const uint row = i / loads_per_row;
+        const uint part = i % loads_per_row;
+        uint4 load = uint4(0);
+        if (first_row + row < num_rows) {
+            load = input[(ulong(first_row + row) * num_columns + first_column) / columns_per_load + part];
+        }
+        Operand::unpack(load, tile + (row * Operand::kStride + part * columns_per_load) / 4);
+    }
+}
+
+// Stages 32 columns of the weights' rows from `first_output` on.
+template <class Operand, class Shape, class Matrix>
+inline void stage_weights(const thread Matrix& matrix,
+                          uint num_outputs,
+                          uint first_output,
+                          uint first_column,
+                          threadgroup typename Operand::Quad* tile,
+                          uint index) {
+    constexpr uint columns_per_load = Matrix::kColumnsPerLoad;
+    constexpr uint loads_per_row = kMatmulStep / columns_per_load;
+    for (uint i = index; i < Shape::kOutputs * loads_per_row; i += Shape::kThreads) {
+        const uint row = i / loads_per_row;
+        const uint part = i % loads_per_row;
+        threadgroup typename Operand::Quad* quads = tile + (row * Operand::kStride + part * columns_per_load) / 4;
+        if (first_output + row < num_outputs) {
+            const typename Matrix::Load load = matrix.load(first_output + row, first_column / columns_per_load + part);
+            for (uint q = 0; q < Matrix::kQuadsPerLoad; q++) {
+                quads[q] = Operand::convert(Matrix::quad(load, q));
+            }
+        } else {
+            for (uint q = 0; q < Matrix::kQuadsPerLoad; q++) {
+                quads[q] = Operand::convert(float4(0.0f));
+            }
+        }
+    }
+}
+
+// store(row * num_outputs + output, input[row] . weight[output] + bias(output)) for one tile of the output.
+template <class Operand, class Shape, class Matrix, class Bias, class Store>
+inline void matmul_tile(const thread Matrix& matrix,
+                        const device uint4* input, // Operand::Scalar [num_rows, num_columns], 16 bytes each
+                        uint num_rows,
+                        uint num_outputs,
+                        Bias bias,
+                        Store store,
+                        threadgroup typename Operand::Quad* memory, // [TileMemory::kQuads]
+                        MatmulThread self) {
+    typedef typename Operand::Scalar Scalar;
+    const uint first_row = self.tile.y * Shape::kRows;
+    const uint first_output = self.tile.x * Shape::kOutputs;
+    threadgroup typename Operand::Quad* input_tile = memory;
+    threadgroup typename Operand::Quad* weight_tile = memory + Shape::kRows * Operand::kStride / 4;
+
+    // This simdgroup's part of the tile.
+    const uint part_row = self.simdgroup / Shape::kOutputGroups * Shape::kSimdgroupRows;
+    const uint part_output = self.simdgroup % Shape::kOutputGroups * Shape::kSimdgroupOutputs;
+    const threadgroup Scalar* part_input =
+        reinterpret_cast<const threadgroup Scalar*>(input_tile) + part_row * Operand::kStride;
+    const threadgroup Scalar* part_weight =
+        reinterpret_cast<const threadgroup Scalar*>(weight_tile) + part_output * Operand::kStride;
+
+    simdgroup_matrix<float, 8, 8> sums[Shape::kRowTiles][Shape::kOutputTiles];
+    for (uint i = 0; i < Shape::kRowTiles; i++) {
+        for (uint j = 0; j < Shape::kOutputTiles; j++) {
+            sums[i][j] = make_filled_simdgroup_matrix<float, 8, 8>(0.0f);
+        }
+    }
+    for (uint column = 0; column < matrix.num_columns; column += kMatmulStep) {
+        stage_input<Operand, Shape>(input, matrix.num_columns, num_rows, first_row, column, input_tile, self.index);
+        stage_weights<Operand, Shape>(matrix, num_outputs, first_output, column, weight_tile, self.index);
+        threadgroup_barrier(mem_flags::mem_threadgroup);
+        for (uint k = 0; k < kMatmulStep; k += 8) {
+            simdgroup_matrix<Scalar, 8, 8> rows[Shape::kRowTiles];
+            simdgroup_matrix<Scalar, 8, 8> outputs[Shape::kOutputTiles];
+            for (uint i = 0; i < Shape::kRowTiles; i++) {
+                simdgroup_load(rows[i], part_input + 8 * i * Operand::kStride + k, Operand::kStride);
+            }
+            for (uint j = 0; j < Shape::kOutputTiles; j++) {
+                simdgroup_load(outputs[j], part_weight + 8 * j * Operand::kStride + k, Operand::kStride, ulong2(0, 0),
+                               true);
+            }
+            for (uint i = 0; i < Shape::kRowTiles; i++) {
+                for (uint j = 0; j < Shape::kOutputTiles; j++) {
+                    simdgroup_multiply_accumulate(sums[i][j], rows[i], outputs[j], sums[i][j]);
+                }
+            }
+        }
+        // Before the next columns, or after the last ones the epilogue, overwrite what slower simdgroups still read.
+        threadgroup_barrier(mem_flags::mem_threadgroup);
+    }
+
+    // The layout of a matrix over lanes is not documented, so it goes through threadgroup memory: 8 rows at a time,
+    // in a block of the simdgroup's own.
+    constexpr uint width = Shape::kSimdgroupOutputs;
+    threadgroup float* block = reinterpret_cast<threadgroup float*>(memory) + self.simdgroup * 8 * width;
+    for (uint i = 0; i < Shape::kRowTiles; i++) {
+        if (i > 0) {
+            // Other lanes still read the 8 rows of before.
+            simdgroup_barrier(mem_flags::mem_threadgroup);
+        }
+        for (uint j = 0; j < Shape::kOutputTiles; j++) {
+            simdgroup_store(sums[i][j], block + 8 * j, width);
+        }
+        simdgroup_barrier(mem_flags::mem_threadgroup);
+        for (uint element = self.lane; element < 8 * width; element += 32) {
+            const uint row = first_row + part_row + 8 * i + element / width;
+            const uint output = first_output + part_output + element % width;
+            if (row < num_rows && output < num_outputs) {
+                store(ulong(row) * num_outputs + output, block[element] + bias(output));
+            }
+        }
+    }
+}
+
+} // namespace gptoss_metal
