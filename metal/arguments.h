@@ -57,7 +57,63 @@ struct UnembedArguments {
 
 // ---- Rotary embedding and attention ----------------------------------------------------------------------------
 
+struct RopeArguments {
+    uint32_t num_heads;
+    uint32_t num_kv_heads;
+    uint32_t num_rows;
+    uint32_t first_position; // of row 0; row r has position first_position + r
+    uint32_t capacity;       // slots of the cache
+    float concentration;     // multiplies cosine and sine (YaRN)
+};
+
+// A span of rows of one context and that context's cache, which holds the span already.
+struct AttentionArguments {
+    uint32_t num_heads; // a multiple of num_kv_heads
+    uint32_t num_kv_heads;
+    uint32_t num_rows;
+    uint32_t first_position; // of row 0
+    uint32_t window;         // keys that a query sees, its own position's included; 0: all
+    uint32_t capacity;       // slots of the cache: at least as many as the rows see together
+};
+
+struct AttentionCombineArguments {
+    uint32_t num_heads;
+    uint32_t num_splits;
+};
+
 // ---- Experts ---------------------------------------------------------------------------------------------------
+
+// One of an expert's two matrices, in all experts: gate-up (E inputs, 2I outputs) or down (I inputs, E outputs).
+struct ExpertArguments {
+    uint64_t blocks_offset; // bytes from an expert's start to its MXFP4 blocks, [num_outputs, num_inputs / 32, 16]
+    uint64_t scales_offset; // bytes to its scale bytes, [num_outputs, num_inputs / 32]
+    uint64_t bias_offset;   // bytes to its bias, bf16 [num_outputs]
+    uint64_t expert_stride; // bytes from one expert to the next
+    uint32_t num_inputs;
+    uint32_t num_outputs;
+    uint32_t num_active; // experts of a row
+    float swiglu_limit;  // read by gate-up only
+};
+
+struct ExpertSortArguments {
+    uint32_t num_pairs;   // rows times active experts
+    uint32_t num_experts; // 1 to 128
+    uint32_t tile_rows;   // pairs of a tile
+    uint32_t num_tiles;   // length of the list of tiles: at least num_pairs / tile_rows + num_experts
+};
+
+// Pairs of one expert that one threadgroup takes: `count` from `first` on in the sorted order. Count 0: no work.
+struct ExpertTile {
+    uint32_t expert;
+    uint32_t first;
+    uint32_t count;
+};
+
+struct ExpertCombineArguments {
+    uint32_t num_columns; // the hidden size
+    uint32_t num_rows;
+    uint32_t num_active;
+};
 
 // ---- Sampling --------------------------------------------------------------------------------------------------
 
