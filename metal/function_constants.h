@@ -11,6 +11,9 @@ enum FunctionConstant {
     kProjectionInputs = 0, // uint: num_inputs of the projections, the router and the unembedding
 
     // ---- Experts: 10 to 19
+    kExpertInputs = 10,  // uint: num_inputs of an expert's matrix
+    kExpertOutputs = 11, // uint: num_outputs of an expert's matrix
+    kExpertActive = 12,  // uint: num_active
 
     // ---- Attention: 20 to 29
 
