@@ -167,9 +167,8 @@ inline void load_queries(thread QueryBlocks<Operand, num_blocks>& blocks,
     }
 #pragma unroll
     for (uint block = 0; block < num_blocks; block++) {
-        const QueryVector vector =
-            query_vector(arguments, heads_per_group, kv_head, first_vector + block * block_vectors + lane / 4);
-        blocks.range[block] = vector.exists ? visible_keys(arguments, vector.row) : KeyRange{0, 0};
+        const uint vector = first_vector + block * block_vectors + lane / 4;
+        blocks.range[block] = visible_keys_of_vectors(arguments, heads_per_group, vector, vector + 1);
         blocks.running_max[block] = masked_score;
         blocks.running_sum[block] = 0.0f;
 #pragma unroll
