@@ -159,7 +159,7 @@ def assert_close(actual: Array, expected: Array, relative: float, what: str) -> 
     worst = np.unravel_index(int(np.argmax(error)), error.shape)
     assert error[worst] <= relative, (
         f"{what}: element {tuple(map(int, worst))} of {actual.shape} is {wide[worst]:.9g}, "
-        f"expected {expected[worst]:.9g}: {error[worst]:.3g} of the greatest magnitude {scale:.3g}; "
+        f"expected {expected[worst]:.9g}: {error[worst]:.3g} of the scale {scale:.3g}; "
         f"{relative:.3g} allowed"
     )
 
@@ -185,7 +185,7 @@ def int8_blocks_to_float(codes: NDArray[np.int8], scales: NDArray[np.float16]) -
 
 @cache
 def geometry(name: str) -> int:
-    """A number of metal/*_geometry.h: how kernels divide their work, and so how to dispatch them."""
+    """A number of metal/*_geometry.h, by which kernels divide their work and tests dispatch them."""
     for header in sorted(METAL.glob("*_geometry.h")):
         found = re.search(rf"\b{name} = (\d+)", header.read_text("utf-8"))
         if found:
