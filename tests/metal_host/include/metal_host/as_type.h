@@ -1,4 +1,5 @@
-// as_type<To>(x): the same bits as another type of the same size. MSL, 2.20 "Type Conversions and Re-interpreting Data".
+// as_type<To>(x): the same bits as another type of the same size. MSL, 2.20 "Type Conversions and Re-interpreting
+// Data".
 #pragma once
 
 #include "vector.h"

@@ -77,8 +77,8 @@ inline T atomically(volatile atomic<T>* object, Function function) {
     Bits replacement;
     do {
         replacement = __builtin_bit_cast(Bits, static_cast<T>(function(__builtin_bit_cast(T, old))));
-    } while (!__atomic_compare_exchange_n(
-        bits_of_atomic(object), &old, replacement, false, __ATOMIC_RELAXED, __ATOMIC_RELAXED));
+    } while (!__atomic_compare_exchange_n(bits_of_atomic(object), &old, replacement, false, __ATOMIC_RELAXED,
+                                          __ATOMIC_RELAXED));
     return __builtin_bit_cast(T, old);
 }
 
@@ -86,8 +86,7 @@ inline T atomically(volatile atomic<T>* object, Function function) {
 
 template <detail::loadable_atomic T>
 inline void atomic_store_explicit(volatile atomic<T>* object, detail::as<T> desired, memory_order) {
-    __atomic_store_n(detail::bits_of_atomic(object),
-                     __builtin_bit_cast(detail::atomic_bits_t<T>, desired),
+    __atomic_store_n(detail::bits_of_atomic(object), __builtin_bit_cast(detail::atomic_bits_t<T>, desired),
                      __ATOMIC_RELAXED);
 }
 
@@ -98,24 +97,21 @@ inline T atomic_load_explicit(const volatile atomic<T>* object, memory_order) {
 
 template <detail::loadable_atomic T>
 inline T atomic_exchange_explicit(volatile atomic<T>* object, detail::as<T> desired, memory_order) {
-    return __builtin_bit_cast(T,
-                              __atomic_exchange_n(detail::bits_of_atomic(object),
-                                                  __builtin_bit_cast(detail::atomic_bits_t<T>, desired),
-                                                  __ATOMIC_RELAXED));
+    return __builtin_bit_cast(
+        T, __atomic_exchange_n(detail::bits_of_atomic(object), __builtin_bit_cast(detail::atomic_bits_t<T>, desired),
+                               __ATOMIC_RELAXED));
 }
 
-// May fail although the value is the expected one, on the GPU; here it does not. Where it fails, *expected becomes the value.
+// May fail although the value is the expected one, on the GPU; here it does not. Where it fails, *expected becomes the
+// value.
 template <detail::loadable_atomic T>
 inline bool atomic_compare_exchange_weak_explicit(
     volatile atomic<T>* object, detail::as<T>* expected, detail::as<T> desired, memory_order, memory_order) {
     using Bits = detail::atomic_bits_t<T>;
     Bits old = __builtin_bit_cast(Bits, *expected);
-    const bool exchanged = __atomic_compare_exchange_n(detail::bits_of_atomic(object),
-                                                       &old,
-                                                       __builtin_bit_cast(Bits, desired),
-                                                       true,
-                                                       __ATOMIC_RELAXED,
-                                                       __ATOMIC_RELAXED);
+    const bool exchanged =
+        __atomic_compare_exchange_n(detail::bits_of_atomic(object), &old, __builtin_bit_cast(Bits, desired), true,
+                                    __ATOMIC_RELAXED, __ATOMIC_RELAXED);
     if (!exchanged) {
         *expected = __builtin_bit_cast(T, old);
     }

@@ -1,7 +1,7 @@
 // bfloat: the upper half of a float, rounded to nearest even. MSL, 2.1 (since Metal 3.1).
 //
-// A class and not the compilers' __bf16, which g++ 12 lacks. Conversions from it are implicit and exact; conversions to it
-// are explicit, because they round.
+// A class and not the compilers' __bf16, which g++ 12 lacks. Conversions from it are implicit and exact; conversions to
+// it are explicit, because they round.
 #pragma once
 
 #include <stdint.h>

@@ -1,5 +1,5 @@
-// Where in the kernel's source an operation is called: what barriers and simdgroup operations take as their last, defaulted
-// argument. here() is evaluated at the call that leaves the argument out.
+// Where in the kernel's source an operation is called: what barriers and simdgroup operations take as their last,
+// defaulted argument. here() is evaluated at the call that leaves the argument out.
 #pragma once
 
 #include "../../runtime/machine.h"

@@ -1,5 +1,5 @@
-// Common functions: minima, maxima, clamping, interpolation. MSL, 6.3 "Common Functions", and what integers have of them,
-// 6.4 "Integer Functions".
+// Common functions: minima, maxima, clamping, interpolation. MSL, 6.3 "Common Functions", and what integers have of
+// them, 6.4 "Integer Functions".
 #pragma once
 
 #include "elementwise.h"

@@ -1,6 +1,6 @@
-// How the library's functions take their arguments: scalars that agree in type, or vectors that agree in type, with which
-// scalars are converted and spread. Anything else has no overload in Metal either: max(float, int), clamp(half4, float4,
-// float4).
+// How the library's functions take their arguments: scalars that agree in type, or vectors that agree in type, with
+// which scalars are converted and spread. Anything else has no overload in Metal either: max(float, int), clamp(half4,
+// float4, float4).
 #pragma once
 
 #include "vector.h"
@@ -39,8 +39,8 @@ template <scalar A, vector B>
 struct shared_operand<A, B> {
     using type = value_t<B>;
 };
-// Of three: the vector among the first two, or the scalar that they agree on, meets the third. Two scalars that differ may
-// still both spread over a vector that comes third.
+// Of three: the vector among the first two, or the scalar that they agree on, meets the third. Two scalars that differ
+// may still both spread over a vector that comes third.
 template <typename A, typename B, typename C>
     requires requires { typename shared_operand<typename shared_operand<A, B>::type, C>::type; }
 struct shared_operand<A, B, C> : shared_operand<typename shared_operand<A, B>::type, C> {};
@@ -84,32 +84,30 @@ inline auto elementwise(Function function, T first, More... more) {
 
 // Defines name(x), name(x, y) or name(x, y, z) for scalars and vectors whose elements meet `constraint`. `result` is an
 // expression of the elements x, y, z of type T; it is converted to T.
-#define METAL_HOST_FUNCTION_1(name, constraint, result)                                                     \
-    template <typename A>                                                                                   \
-        requires constraint<metal::detail::element_t<metal::detail::shared_t<A>>>                           \
-    inline metal::detail::shared_t<A> name(const A& first) {                                                \
-        using T = metal::detail::element_t<A>;                                                              \
-        return metal::detail::elementwise([](T x) { return static_cast<T>(result); },                       \
-                                          static_cast<metal::detail::shared_t<A>>(first));                  \
+#define METAL_HOST_FUNCTION_1(name, constraint, result)                                    \
+    template <typename A>                                                                  \
+        requires constraint<metal::detail::element_t<metal::detail::shared_t<A>>>          \
+    inline metal::detail::shared_t<A> name(const A& first) {                               \
+        using T = metal::detail::element_t<A>;                                             \
+        return metal::detail::elementwise([](T x) { return static_cast<T>(result); },      \
+                                          static_cast<metal::detail::shared_t<A>>(first)); \
     }
-#define METAL_HOST_FUNCTION_2(name, constraint, result)                                                     \
-    template <typename A, typename B>                                                                       \
-        requires constraint<metal::detail::element_t<metal::detail::shared_t<A, B>>>                        \
-    inline metal::detail::shared_t<A, B> name(const A& first, const B& second) {                            \
-        using Operand = metal::detail::shared_t<A, B>;                                                      \
-        using T = metal::detail::element_t<Operand>;                                                        \
-        return metal::detail::elementwise([](T x, T y) { return static_cast<T>(result); },                  \
-                                          static_cast<Operand>(first),                                      \
-                                          static_cast<Operand>(second));                                    \
+#define METAL_HOST_FUNCTION_2(name, constraint, result)                                               \
+    template <typename A, typename B>                                                                 \
+        requires constraint<metal::detail::element_t<metal::detail::shared_t<A, B>>>                  \
+    inline metal::detail::shared_t<A, B> name(const A& first, const B& second) {                      \
+        using Operand = metal::detail::shared_t<A, B>;                                                \
+        using T = metal::detail::element_t<Operand>;                                                  \
+        return metal::detail::elementwise([](T x, T y) { return static_cast<T>(result); },            \
+                                          static_cast<Operand>(first), static_cast<Operand>(second)); \
     }
-#define METAL_HOST_FUNCTION_3(name, constraint, result)                                                     \
-    template <typename A, typename B, typename C>                                                           \
-        requires constraint<metal::detail::element_t<metal::detail::shared_t<A, B, C>>>                     \
-    inline metal::detail::shared_t<A, B, C> name(const A& first, const B& second, const C& third) {         \
-        using Operand = metal::detail::shared_t<A, B, C>;                                                   \
-        using T = metal::detail::element_t<Operand>;                                                        \
-        return metal::detail::elementwise([](T x, T y, T z) { return static_cast<T>(result); },             \
-                                          static_cast<Operand>(first),                                      \
-                                          static_cast<Operand>(second),                                     \
-                                          static_cast<Operand>(third));                                     \
+#define METAL_HOST_FUNCTION_3(name, constraint, result)                                              \
+    template <typename A, typename B, typename C>                                                    \
+        requires constraint<metal::detail::element_t<metal::detail::shared_t<A, B, C>>>              \
+    inline metal::detail::shared_t<A, B, C> name(const A& first, const B& second, const C& third) {  \
+        using Operand = metal::detail::shared_t<A, B, C>;                                            \
+        using T = metal::detail::element_t<Operand>;                                                 \
+        return metal::detail::elementwise([](T x, T y, T z) { return static_cast<T>(result); },      \
+                                          static_cast<Operand>(first), static_cast<Operand>(second), \
+                                          static_cast<Operand>(third));                              \
     }

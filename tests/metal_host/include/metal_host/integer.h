@@ -81,7 +81,8 @@ inline T extracted_bits(T value, uint offset, uint count) {
         return 0;
     }
     // To the top, and back down: for signed types the upper bit of the field is its sign.
-    const unsigned_t<T> at_top = static_cast<unsigned_t<T>>(static_cast<unsigned_t<T>>(value) << (bits_of<T> - offset - count));
+    const unsigned_t<T> at_top =
+        static_cast<unsigned_t<T>>(static_cast<unsigned_t<T>>(value) << (bits_of<T> - offset - count));
     return static_cast<T>(static_cast<T>(at_top) >> (bits_of<T> - count));
 }
 
@@ -146,10 +147,10 @@ inline auto absdiff(const A& first, const B& second) {
     using U = detail::unsigned_t<T>;
     return detail::elementwise(
         [](T x, T y) {
-            return static_cast<U>(x < y ? static_cast<U>(y) - static_cast<U>(x) : static_cast<U>(x) - static_cast<U>(y));
+            return static_cast<U>(x < y ? static_cast<U>(y) - static_cast<U>(x)
+                                        : static_cast<U>(x) - static_cast<U>(y));
         },
-        static_cast<V>(first),
-        static_cast<V>(second));
+        static_cast<V>(first), static_cast<V>(second));
 }
 
 // `bits` bits of x from bit `offset` on; offset + bits may not exceed the type's width.
@@ -165,8 +166,7 @@ template <typename A, typename B, typename V = detail::shared_t<A, B>, typename 
     requires detail::integer<T>
 inline V insert_bits(const A& base, const B& inserted, uint offset, uint bits) {
     return detail::elementwise([=](T x, T y) { return detail::with_bits_inserted(x, y, offset, bits); },
-                               static_cast<V>(base),
-                               static_cast<V>(inserted));
+                               static_cast<V>(base), static_cast<V>(inserted));
 }
 
 } // namespace metal

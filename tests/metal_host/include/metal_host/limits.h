@@ -1,5 +1,5 @@
-// metal::numeric_limits and the constants of the scalar types. MSL, 6.2 "Numeric Limits" of the standard library and 6.5's
-// constants.
+// metal::numeric_limits and the constants of the scalar types. MSL, 6.2 "Numeric Limits" of the standard library
+// and 6.5's constants.
 #pragma once
 
 #include <float.h>

@@ -1,10 +1,11 @@
 // Math functions of float and half. MSL, 6.5 "Math Functions".
 //
-// A half's result is the float's, rounded. Metal's own results differ from these within the errors that its specification
-// allows (7.4, "ULPs and Relative Error"): compare with tolerances. precise:: and fast:: are the same here.
+// A half's result is the float's, rounded. Metal's own results differ from these within the errors that its
+// specification allows (7.4, "ULPs and Relative Error"): compare with tolerances. precise:: and fast:: are the same
+// here.
 //
-// The compilers' __builtin functions stand for <cmath>, whose functions of double in the global namespace would make calls
-// compile that Metal rejects, such as exp(1).
+// The compilers' __builtin functions stand for <cmath>, whose functions of double in the global namespace would make
+// calls compile that Metal rejects, such as exp(1).
 #pragma once
 
 #include "common.h"
@@ -38,9 +39,7 @@ METAL_HOST_MATH_2(fmax, x < y || x != x ? y : x)                      // the num
 METAL_HOST_MATH_2(fmin, y < x || x != x ? y : x)
 METAL_HOST_FUNCTION_3(fmax3, detail::floating, metal::fmax(metal::fmax(x, y), z))
 METAL_HOST_FUNCTION_3(fmin3, detail::floating, metal::fmin(metal::fmin(x, y), z))
-METAL_HOST_FUNCTION_3(fmedian3,
-                      detail::floating,
-                      metal::fmax(metal::fmin(x, y), metal::fmin(metal::fmax(x, y), z)))
+METAL_HOST_FUNCTION_3(fmedian3, detail::floating, metal::fmax(metal::fmin(x, y), metal::fmin(metal::fmax(x, y), z)))
 METAL_HOST_MATH_2(fmod, __builtin_fmodf(x, y))
 METAL_HOST_MATH_1(fract, __builtin_fminf(x - __builtin_floorf(x), 0x1.fffffep-1f))
 METAL_HOST_MATH_1(log, __builtin_logf(x))
@@ -99,8 +98,7 @@ template <typename A, typename T = detail::element_t<A>>
     requires detail::floating<T>
 inline auto ldexp(const A& x, detail::with_element_t<detail::value_t<A>, int> exponent) {
     return detail::elementwise([](T element, int power) { return static_cast<T>(__builtin_ldexpf(element, power)); },
-                               detail::value_t<A>(x),
-                               exponent);
+                               detail::value_t<A>(x), exponent);
 }
 
 template <typename A, typename T = detail::element_t<A>>

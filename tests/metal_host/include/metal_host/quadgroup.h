@@ -33,14 +33,13 @@ METAL_HOST_UNTRACED inline uint checked_quad_lane(uint lane, const metal_host::s
 
 } // namespace detail
 
-#define METAL_HOST_REDUCTION(name, result)                                                                      \
-    template <typename A>                                                                                       \
-        requires detail::shared_by_lanes<A>                                                                     \
-    inline detail::value_t<A> name(const A& data, metal_host::caller caller = metal_host::caller::here()) {     \
-        using V = detail::value_t<A>;                                                                           \
-        return detail::reduce_quad(static_cast<V>(data), caller.at(#name), [](V x, V y) METAL_HOST_UNTRACED {   \
-            return static_cast<V>(result);                                                                      \
-        });                                                                                                     \
+#define METAL_HOST_REDUCTION(name, result)                                                                  \
+    template <typename A>                                                                                   \
+        requires detail::shared_by_lanes<A>                                                                 \
+    inline detail::value_t<A> name(const A& data, metal_host::caller caller = metal_host::caller::here()) { \
+        using V = detail::value_t<A>;                                                                       \
+        return detail::reduce_quad(static_cast<V>(data), caller.at(#name),                                  \
+                                   [](V x, V y) METAL_HOST_UNTRACED { return static_cast<V>(result); });    \
     }
 METAL_HOST_REDUCTION(quad_sum, x + y)
 METAL_HOST_REDUCTION(quad_product, x* y)

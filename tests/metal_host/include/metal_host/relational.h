@@ -1,4 +1,5 @@
-// Relational functions. MSL, 6.6 "Relational Functions". Kernels compiled with fast-math must not rely on isnan and isinf.
+// Relational functions. MSL, 6.6 "Relational Functions". Kernels compiled with fast-math must not rely on isnan and
+// isinf.
 #pragma once
 
 #include "elementwise.h"
@@ -32,17 +33,15 @@ template <typename A, typename B, typename C, typename V = detail::shared_t<A, B
     requires detail::same<detail::value_t<C>, detail::with_element_t<V, bool>>
 inline V select(const A& if_false, const B& if_true, const C& condition) {
     using T = detail::element_t<V>;
-    return detail::elementwise([](T no, T yes, bool choice) { return choice ? yes : no; },
-                               static_cast<V>(if_false),
-                               static_cast<V>(if_true),
-                               static_cast<detail::value_t<C>>(condition));
+    return detail::elementwise([](T no, T yes, bool choice) { return choice ? yes : no; }, static_cast<V>(if_false),
+                               static_cast<V>(if_true), static_cast<detail::value_t<C>>(condition));
 }
 
-#define METAL_HOST_PREDICATE(name, result)                                                                   \
-    template <typename A, typename T = detail::element_t<A>>                                                 \
-        requires detail::floating<T>                                                                         \
-    inline detail::with_element_t<detail::value_t<A>, bool> name(const A& argument) {                        \
-        return detail::elementwise([](T x) -> bool { return result; }, detail::value_t<A>(argument));        \
+#define METAL_HOST_PREDICATE(name, result)                                                            \
+    template <typename A, typename T = detail::element_t<A>>                                          \
+        requires detail::floating<T>                                                                  \
+    inline detail::with_element_t<detail::value_t<A>, bool> name(const A& argument) {                 \
+        return detail::elementwise([](T x) -> bool { return result; }, detail::value_t<A>(argument)); \
     }
 METAL_HOST_PREDICATE(isfinite, __builtin_isfinite(static_cast<float>(x)))
 METAL_HOST_PREDICATE(isinf, __builtin_isinf(static_cast<float>(x)))
@@ -57,7 +56,8 @@ template <typename A, typename B, typename V = detail::shared_t<A, B>>
     requires detail::floating<detail::element_t<V>>
 inline detail::with_element_t<V, bool> isunordered(const A& first, const B& second) {
     using T = detail::element_t<V>;
-    return detail::elementwise([](T x, T y) { return x != x || y != y; }, static_cast<V>(first), static_cast<V>(second));
+    return detail::elementwise([](T x, T y) { return x != x || y != y; }, static_cast<V>(first),
+                               static_cast<V>(second));
 }
 
 template <typename A, typename B, typename V = detail::shared_t<A, B>>

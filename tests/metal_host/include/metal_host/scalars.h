@@ -15,8 +15,8 @@ typedef unsigned long ulong;
 static_assert(sizeof(long) == 8 && sizeof(int) == 4 && sizeof(short) == 2, "Metal's long has 64 bits: LP64 needed");
 static_assert(static_cast<char>(-1) < 0, "Metal's char is signed: compile with -fsigned-char");
 
-// Both compilers have the type, round it after every operation (clang: with -Xclang -ffloat16-excess-precision=none) and
-// convert it with the processor's instructions (F16C).
+// Both compilers have the type, round it after every operation (clang: with -Xclang -ffloat16-excess-precision=none)
+// and convert it with the processor's instructions (F16C).
 typedef _Float16 half;
 
 // 1.0h and 1.0H. MSL, 2.1.
@@ -30,7 +30,7 @@ typedef _Float16 half;
 consteval half operator""h(long double value) {
     return static_cast<half>(value);
 }
-consteval half operator""H(long double value) {
+consteval half operator"" H(long double value) {
     return static_cast<half>(value);
 }
 #pragma GCC diagnostic pop

@@ -83,16 +83,16 @@ METAL_HOST_UNTRACED V prefix(V value, V neutral, bool inclusive, const metal_hos
 
 } // namespace detail
 
-// ---- Reductions: every lane gets the result --------------------------------------------------------------------------
+// ---- Reductions: every lane gets the result
+// --------------------------------------------------------------------------
 
-#define METAL_HOST_REDUCTION(name, constraint, result)                                                          \
-    template <typename A>                                                                                       \
-        requires detail::constraint<A>                                                                          \
-    inline detail::value_t<A> name(const A& data, metal_host::caller caller = metal_host::caller::here()) {     \
-        using V = detail::value_t<A>;                                                                           \
-        return detail::reduce(static_cast<V>(data), caller.at(#name), [](V x, V y) METAL_HOST_UNTRACED {        \
-            return static_cast<V>(result);                                                                      \
-        });                                                                                                     \
+#define METAL_HOST_REDUCTION(name, constraint, result)                                                      \
+    template <typename A>                                                                                   \
+        requires detail::constraint<A>                                                                      \
+    inline detail::value_t<A> name(const A& data, metal_host::caller caller = metal_host::caller::here()) { \
+        using V = detail::value_t<A>;                                                                       \
+        return detail::reduce(static_cast<V>(data), caller.at(#name),                                       \
+                              [](V x, V y) METAL_HOST_UNTRACED { return static_cast<V>(result); });         \
     }
 METAL_HOST_REDUCTION(simd_sum, shared_by_lanes, x + y)
 METAL_HOST_REDUCTION(simd_product, shared_by_lanes, x* y)
@@ -103,17 +103,16 @@ METAL_HOST_REDUCTION(simd_or, bits_shared_by_lanes, x | y)
 METAL_HOST_REDUCTION(simd_xor, bits_shared_by_lanes, x ^ y)
 #undef METAL_HOST_REDUCTION
 
-// ---- Prefix sums and products ----------------------------------------------------------------------------------------
+// ---- Prefix sums and products
+// ----------------------------------------------------------------------------------------
 
-#define METAL_HOST_PREFIX(name, neutral, inclusive, result)                                                         \
-    template <typename A>                                                                                           \
-        requires detail::shared_by_lanes<A>                                                                         \
-    inline detail::value_t<A> name(const A& data, metal_host::caller caller = metal_host::caller::here()) {         \
-        using V = detail::value_t<A>;                                                                               \
-        return detail::prefix(                                                                                      \
-            static_cast<V>(data), V(neutral), inclusive, caller.at(#name), [](V x, V y) METAL_HOST_UNTRACED {       \
-                return static_cast<V>(result);                                                                      \
-            });                                                                                                     \
+#define METAL_HOST_PREFIX(name, neutral, inclusive, result)                                                 \
+    template <typename A>                                                                                   \
+        requires detail::shared_by_lanes<A>                                                                 \
+    inline detail::value_t<A> name(const A& data, metal_host::caller caller = metal_host::caller::here()) { \
+        using V = detail::value_t<A>;                                                                       \
+        return detail::prefix(static_cast<V>(data), V(neutral), inclusive, caller.at(#name),                \
+                              [](V x, V y) METAL_HOST_UNTRACED { return static_cast<V>(result); });         \
     }
 METAL_HOST_PREFIX(simd_prefix_inclusive_sum, 0, true, x + y)
 METAL_HOST_PREFIX(simd_prefix_exclusive_sum, 0, false, x + y)
@@ -121,7 +120,8 @@ METAL_HOST_PREFIX(simd_prefix_inclusive_product, 1, true, x* y)
 METAL_HOST_PREFIX(simd_prefix_exclusive_product, 1, false, x* y)
 #undef METAL_HOST_PREFIX
 
-// ---- Another lane's value --------------------------------------------------------------------------------------------
+// ---- Another lane's value
+// --------------------------------------------------------------------------------------------
 
 template <typename A>
     requires detail::shared_by_lanes<A>
@@ -147,8 +147,7 @@ inline detail::value_t<A> simd_broadcast(const A& data,
 // The value of the lowest live lane.
 template <typename A>
     requires detail::shared_by_lanes<A>
-inline detail::value_t<A> simd_broadcast_first(const A& data,
-                                               metal_host::caller caller = metal_host::caller::here()) {
+inline detail::value_t<A> simd_broadcast_first(const A& data, metal_host::caller caller = metal_host::caller::here()) {
     const auto lanes = metal_host::exchange(detail::value_t<A>(data), caller.at("simd_broadcast_first"));
     return lanes[static_cast<uint>(__builtin_ctz(lanes.live_mask()))];
 }
@@ -206,7 +205,8 @@ inline detail::value_t<A> simd_shuffle_rotate_up(const A& data,
                                  source);
 }
 
-// ---- Votes -----------------------------------------------------------------------------------------------------------
+// ---- Votes
+// -----------------------------------------------------------------------------------------------------------
 
 // A bit for each lane.
 class simd_vote {

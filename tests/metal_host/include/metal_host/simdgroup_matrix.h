@@ -1,5 +1,5 @@
-// 8x8 matrices that the 32 lanes of a simdgroup hold together. MSL, 2.4 "SIMD-Group Matrix Data Types" and 6.7 "SIMD-Group
-// Matrix Functions".
+// 8x8 matrices that the 32 lanes of a simdgroup hold together. MSL, 2.4 "SIMD-Group Matrix Data Types" and 6.7
+// "SIMD-Group Matrix Functions".
 //
 // Each lane holds two neighbouring elements of one row. Lane by lane, rows downwards and columns to the right:
 //
@@ -166,8 +166,8 @@ METAL_HOST_UNTRACED inline float_matrix multiply_matrices(const metal_host::lane
 template <typename D, typename A, typename B>
 inline vec<D, 2> multiply_accumulate(vec<A, 2> a, vec<B, 2> b, float2 c, const metal_host::site& where) {
     const matrix_operands operands = {{float(a.x), float(a.y)}, {float(b.x), float(b.y)}, {c.x, c.y}};
-    const float_matrix product = metal_host::combine(
-        operands, where, [&](const metal_host::lanes<matrix_operands>& lanes) METAL_HOST_UNTRACED {
+    const float_matrix product =
+        metal_host::combine(operands, where, [&](const metal_host::lanes<matrix_operands>& lanes) METAL_HOST_UNTRACED {
             if (lanes.live_mask() != ~0u) {
                 metal_host::fail(std::string(where.operation) + " at " + metal_host::location(where) +
                                  " needs all 32 lanes of the simdgroup; some do not exist or have returned");
@@ -188,10 +188,9 @@ inline void simdgroup_multiply_accumulate(simdgroup_matrix<D, 8, 8>& d,
                                           const simdgroup_matrix<B, 8, 8>& b,
                                           const simdgroup_matrix<C, 8, 8>& c,
                                           metal_host::caller caller = metal_host::caller::here()) {
-    d.thread_elements() = detail::multiply_accumulate<D>(a.thread_elements(),
-                                                         b.thread_elements(),
-                                                         float2(float(c.thread_elements().x), float(c.thread_elements().y)),
-                                                         caller.at("simdgroup_multiply_accumulate"));
+    d.thread_elements() = detail::multiply_accumulate<D>(
+        a.thread_elements(), b.thread_elements(), float2(float(c.thread_elements().x), float(c.thread_elements().y)),
+        caller.at("simdgroup_multiply_accumulate"));
 }
 
 // d = a * b.
@@ -200,8 +199,8 @@ inline void simdgroup_multiply(simdgroup_matrix<D, 8, 8>& d,
                                const simdgroup_matrix<A, 8, 8>& a,
                                const simdgroup_matrix<B, 8, 8>& b,
                                metal_host::caller caller = metal_host::caller::here()) {
-    d.thread_elements() = detail::multiply_accumulate<D>(
-        a.thread_elements(), b.thread_elements(), float2(0.0f), caller.at("simdgroup_multiply"));
+    d.thread_elements() = detail::multiply_accumulate<D>(a.thread_elements(), b.thread_elements(), float2(0.0f),
+                                                         caller.at("simdgroup_multiply"));
 }
 
 } // namespace metal

@@ -12,8 +12,8 @@ struct vec;
 
 namespace detail {
 
-// Components i, j, ... of a vector with N elements. Vector is vec<T, number of indices>; it is a parameter of its own so
-// that argument-dependent lookup finds that vector's operators.
+// Components i, j, ... of a vector with N elements. Vector is vec<T, number of indices>; it is a parameter of its own
+// so that argument-dependent lookup finds that vector's operators.
 template <typename Vector, typename T, int N, int... Indices>
 class swizzle_of {
 public:
@@ -48,11 +48,11 @@ private:
 template <typename T, int N, int... Indices>
 using swizzle = swizzle_of<vec<T, sizeof...(Indices)>, T, N, Indices...>;
 
-#define METAL_HOST_SWIZZLE_ASSIGNMENT(op)                                                                            \
-    template <typename Vector, typename T, int N, int... Indices>                                                    \
-    swizzle_of<Vector, T, N, Indices...>& operator op##=(swizzle_of<Vector, T, N, Indices...>& left,                 \
-                                                         decltype(Vector()) right) {                                 \
-        return left = Vector(left) op right;                                                                         \
+#define METAL_HOST_SWIZZLE_ASSIGNMENT(op)                                                            \
+    template <typename Vector, typename T, int N, int... Indices>                                    \
+    swizzle_of<Vector, T, N, Indices...>& operator op##=(swizzle_of<Vector, T, N, Indices...>& left, \
+                                                         decltype(Vector()) right) {                 \
+        return left = Vector(left) op right;                                                         \
     }
 METAL_HOST_SWIZZLE_ASSIGNMENT(+)
 METAL_HOST_SWIZZLE_ASSIGNMENT(-)
@@ -69,59 +69,39 @@ METAL_HOST_SWIZZLE_ASSIGNMENT(>>)
 } // namespace detail
 } // namespace metal
 
-// METAL_HOST_SWIZZLES_<N>: the declarations of all swizzles of a vector of N elements, by both alphabets: `swizzle<T, 4,
-// 0, 1> xy, rg;` and so on. T is the element type where they are used.
+// METAL_HOST_SWIZZLES_<N>: declares all swizzles of a vector of N elements T, by both alphabets: `swizzle<T, 4, 0, 1>
+// xy, rg;` and so on.
 //
-// A component is three macro arguments: its name as a position, as a colour, and its index. The loops below append each
-// of the first N components to the components chosen so far; a macro cannot expand within itself, so every depth of
-// nesting needs a loop by another name.
-#define METAL_HOST_DECLARE_2(a, p, i, b, q, j) metal::detail::swizzle<T, size, i, j> a##b, p##q;
-#define METAL_HOST_DECLARE_3(a, p, i, b, q, j, c, r, k) metal::detail::swizzle<T, size, i, j, k> a##b##c, p##q##r;
-#define METAL_HOST_DECLARE_4(a, p, i, b, q, j, c, r, k, d, s, l) \
-    metal::detail::swizzle<T, size, i, j, k, l> a##b##c##d, p##q##r##s;
+// A component is three macro arguments: its name as a position, its name as a colour, and its index. A loop over the
+// components appends each of them to those chosen so far (and to N, in front) and hands the list on. A macro does not
+// expand within itself, so the loops of every depth have names of their own.
+#define METAL_HOST_SWIZZLES_2 METAL_HOST_FIRST_OF_2(METAL_HOST_CHOSEN_1, 2)
+#define METAL_HOST_SWIZZLES_3 METAL_HOST_FIRST_OF_3(METAL_HOST_CHOSEN_1, 3)
+#define METAL_HOST_SWIZZLES_4 METAL_HOST_FIRST_OF_4(METAL_HOST_CHOSEN_1, 4)
 
-#define METAL_HOST_FIRST_OF_2(then) then(x, r, 0) then(y, g, 1)
+// What happens with a list of 1, 2, 3 and 4 components: it is a swizzle, and the beginning of longer ones.
+#define METAL_HOST_CHOSEN_1(N, ...) METAL_HOST_SECOND_OF_##N(METAL_HOST_CHOSEN_2, N, __VA_ARGS__)
+#define METAL_HOST_CHOSEN_2(N, a, p, i, b, q, j)   \
+    metal::detail::swizzle<T, N, i, j> a##b, p##q; \
+    METAL_HOST_THIRD_OF_##N(METAL_HOST_CHOSEN_3, N, a, p, i, b, q, j)
+#define METAL_HOST_CHOSEN_3(N, a, p, i, b, q, j, c, r, k)   \
+    metal::detail::swizzle<T, N, i, j, k> a##b##c, p##q##r; \
+    METAL_HOST_FOURTH_OF_##N(METAL_HOST_CHOSEN_4, N, a, p, i, b, q, j, c, r, k)
+#define METAL_HOST_CHOSEN_4(N, a, p, i, b, q, j, c, r, k, d, s, l) \
+    metal::detail::swizzle<T, N, i, j, k, l> a##b##c##d, p##q##r##s;
+
+#define METAL_HOST_FIRST_OF_2(then, ...) then(__VA_ARGS__, x, r, 0) then(__VA_ARGS__, y, g, 1)
+#define METAL_HOST_FIRST_OF_3(then, ...) METAL_HOST_FIRST_OF_2(then, __VA_ARGS__) then(__VA_ARGS__, z, b, 2)
+#define METAL_HOST_FIRST_OF_4(then, ...) METAL_HOST_FIRST_OF_3(then, __VA_ARGS__) then(__VA_ARGS__, w, a, 3)
+
 #define METAL_HOST_SECOND_OF_2(then, ...) then(__VA_ARGS__, x, r, 0) then(__VA_ARGS__, y, g, 1)
-#define METAL_HOST_THIRD_OF_2(then, ...) then(__VA_ARGS__, x, r, 0) then(__VA_ARGS__, y, g, 1)
-#define METAL_HOST_FOURTH_OF_2(then, ...) then(__VA_ARGS__, x, r, 0) then(__VA_ARGS__, y, g, 1)
-
-#define METAL_HOST_FIRST_OF_3(then) METAL_HOST_FIRST_OF_2(then) then(z, b, 2)
 #define METAL_HOST_SECOND_OF_3(then, ...) METAL_HOST_SECOND_OF_2(then, __VA_ARGS__) then(__VA_ARGS__, z, b, 2)
-#define METAL_HOST_THIRD_OF_3(then, ...) METAL_HOST_THIRD_OF_2(then, __VA_ARGS__) then(__VA_ARGS__, z, b, 2)
-#define METAL_HOST_FOURTH_OF_3(then, ...) METAL_HOST_FOURTH_OF_2(then, __VA_ARGS__) then(__VA_ARGS__, z, b, 2)
-
-#define METAL_HOST_FIRST_OF_4(then) METAL_HOST_FIRST_OF_3(then) then(w, a, 3)
 #define METAL_HOST_SECOND_OF_4(then, ...) METAL_HOST_SECOND_OF_3(then, __VA_ARGS__) then(__VA_ARGS__, w, a, 3)
+
+#define METAL_HOST_THIRD_OF_2(then, ...) then(__VA_ARGS__, x, r, 0) then(__VA_ARGS__, y, g, 1)
+#define METAL_HOST_THIRD_OF_3(then, ...) METAL_HOST_THIRD_OF_2(then, __VA_ARGS__) then(__VA_ARGS__, z, b, 2)
 #define METAL_HOST_THIRD_OF_4(then, ...) METAL_HOST_THIRD_OF_3(then, __VA_ARGS__) then(__VA_ARGS__, w, a, 3)
+
+#define METAL_HOST_FOURTH_OF_2(then, ...) then(__VA_ARGS__, x, r, 0) then(__VA_ARGS__, y, g, 1)
+#define METAL_HOST_FOURTH_OF_3(then, ...) METAL_HOST_FOURTH_OF_2(then, __VA_ARGS__) then(__VA_ARGS__, z, b, 2)
 #define METAL_HOST_FOURTH_OF_4(then, ...) METAL_HOST_FOURTH_OF_3(then, __VA_ARGS__) then(__VA_ARGS__, w, a, 3)
-
-#define METAL_HOST_PAIRS_2(...) METAL_HOST_SECOND_OF_2(METAL_HOST_DECLARE_2, __VA_ARGS__)
-#define METAL_HOST_TRIPLES_2(...) METAL_HOST_SECOND_OF_2(METAL_HOST_LAST_OF_TRIPLES_2, __VA_ARGS__)
-#define METAL_HOST_LAST_OF_TRIPLES_2(...) METAL_HOST_THIRD_OF_2(METAL_HOST_DECLARE_3, __VA_ARGS__)
-#define METAL_HOST_QUADRUPLES_2(...) METAL_HOST_SECOND_OF_2(METAL_HOST_THIRD_OF_QUADRUPLES_2, __VA_ARGS__)
-#define METAL_HOST_THIRD_OF_QUADRUPLES_2(...) METAL_HOST_THIRD_OF_2(METAL_HOST_LAST_OF_QUADRUPLES_2, __VA_ARGS__)
-#define METAL_HOST_LAST_OF_QUADRUPLES_2(...) METAL_HOST_FOURTH_OF_2(METAL_HOST_DECLARE_4, __VA_ARGS__)
-
-#define METAL_HOST_PAIRS_3(...) METAL_HOST_SECOND_OF_3(METAL_HOST_DECLARE_2, __VA_ARGS__)
-#define METAL_HOST_TRIPLES_3(...) METAL_HOST_SECOND_OF_3(METAL_HOST_LAST_OF_TRIPLES_3, __VA_ARGS__)
-#define METAL_HOST_LAST_OF_TRIPLES_3(...) METAL_HOST_THIRD_OF_3(METAL_HOST_DECLARE_3, __VA_ARGS__)
-#define METAL_HOST_QUADRUPLES_3(...) METAL_HOST_SECOND_OF_3(METAL_HOST_THIRD_OF_QUADRUPLES_3, __VA_ARGS__)
-#define METAL_HOST_THIRD_OF_QUADRUPLES_3(...) METAL_HOST_THIRD_OF_3(METAL_HOST_LAST_OF_QUADRUPLES_3, __VA_ARGS__)
-#define METAL_HOST_LAST_OF_QUADRUPLES_3(...) METAL_HOST_FOURTH_OF_3(METAL_HOST_DECLARE_4, __VA_ARGS__)
-
-#define METAL_HOST_PAIRS_4(...) METAL_HOST_SECOND_OF_4(METAL_HOST_DECLARE_2, __VA_ARGS__)
-#define METAL_HOST_TRIPLES_4(...) METAL_HOST_SECOND_OF_4(METAL_HOST_LAST_OF_TRIPLES_4, __VA_ARGS__)
-#define METAL_HOST_LAST_OF_TRIPLES_4(...) METAL_HOST_THIRD_OF_4(METAL_HOST_DECLARE_3, __VA_ARGS__)
-#define METAL_HOST_QUADRUPLES_4(...) METAL_HOST_SECOND_OF_4(METAL_HOST_THIRD_OF_QUADRUPLES_4, __VA_ARGS__)
-#define METAL_HOST_THIRD_OF_QUADRUPLES_4(...) METAL_HOST_THIRD_OF_4(METAL_HOST_LAST_OF_QUADRUPLES_4, __VA_ARGS__)
-#define METAL_HOST_LAST_OF_QUADRUPLES_4(...) METAL_HOST_FOURTH_OF_4(METAL_HOST_DECLARE_4, __VA_ARGS__)
-
-#define METAL_HOST_SWIZZLES_2               \
-    METAL_HOST_FIRST_OF_2(METAL_HOST_PAIRS_2) \
-    METAL_HOST_FIRST_OF_2(METAL_HOST_TRIPLES_2) METAL_HOST_FIRST_OF_2(METAL_HOST_QUADRUPLES_2)
-#define METAL_HOST_SWIZZLES_3               \
-    METAL_HOST_FIRST_OF_3(METAL_HOST_PAIRS_3) \
-    METAL_HOST_FIRST_OF_3(METAL_HOST_TRIPLES_3) METAL_HOST_FIRST_OF_3(METAL_HOST_QUADRUPLES_3)
-#define METAL_HOST_SWIZZLES_4               \
-    METAL_HOST_FIRST_OF_4(METAL_HOST_PAIRS_4) \
-    METAL_HOST_FIRST_OF_4(METAL_HOST_TRIPLES_4) METAL_HOST_FIRST_OF_4(METAL_HOST_QUADRUPLES_4)

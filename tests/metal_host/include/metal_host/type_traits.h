@@ -1,5 +1,5 @@
-// Type traits and utilities of the standard library that Metal has too. MSL, 6.1 "Namespace and Header Files" (metal_type_traits,
-// metal_utility) and 2.12 "Array" (metal_array).
+// Type traits and utilities of the standard library that Metal has too. MSL, 6.1 "Namespace and Header Files"
+// (metal_type_traits, metal_utility) and 2.12 "Array" (metal_array).
 #pragma once
 
 #include <type_traits>

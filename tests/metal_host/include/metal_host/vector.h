@@ -1,7 +1,9 @@
-// vec<T, N>: the vector types of 2, 3 and 4 elements. MSL, 2.2 "Vector Data Types" and 3.1 "Scalar and Vector Operators".
+// vec<T, N>: the vector types of 2, 3 and 4 elements. MSL, 2.2 "Vector Data Types" and 3.1 "Scalar and Vector
+// Operators".
 //
-// As strict as Metal: a vector converts to one of another element type only explicitly, both vectors of an operation have
-// the same type, a scalar converts to the vector's element type (but not a floating-point scalar to an integer vector).
+// As strict as Metal: a vector converts to one of another element type only explicitly, both vectors of an operation
+// have the same type, a scalar converts to the vector's element type (but not a floating-point scalar to an integer
+// vector).
 #pragma once
 
 #include "swizzle.h"
@@ -31,8 +33,8 @@ inline constexpr bool converts_natively = has_native_vector<To, N> && has_native
 #endif
     ;
 
-// The elements, under all their names. (Unions of arrays, vectors and structs that share their bytes, and structs without
-// a name, are extensions that both compilers have.)
+// The elements, under all their names. (Unions of arrays, vectors and structs that share their bytes, and structs
+// without a name, are extensions that both compilers have.)
 template <typename T, int N>
 struct vector_storage;
 
@@ -179,24 +181,24 @@ struct vec : detail::vector_storage<T, N> {
     constexpr T& operator[](int component) { return elements[component]; }
     constexpr const T& operator[](int component) const { return elements[component]; }
 
-#define METAL_HOST_OPERATOR(op, constraint)                                            \
-    friend vec operator op(vec left, vec right)                                        \
-        requires constraint                                                            \
-    {                                                                                  \
-        vec result;                                                                    \
-        if constexpr (detail::has_native_vector<T, N>) {                               \
-            result.native = left.native op right.native;                               \
-        } else {                                                                       \
-            for (int i = 0; i < N; i++) {                                              \
+#define METAL_HOST_OPERATOR(op, constraint)                                                 \
+    friend vec operator op(vec left, vec right)                                             \
+        requires constraint                                                                 \
+    {                                                                                       \
+        vec result;                                                                         \
+        if constexpr (detail::has_native_vector<T, N>) {                                    \
+            result.native = left.native op right.native;                                    \
+        } else {                                                                            \
+            for (int i = 0; i < N; i++) {                                                   \
                 result.elements[i] = static_cast<T>(left.elements[i] op right.elements[i]); \
-            }                                                                          \
-        }                                                                              \
-        return result;                                                                 \
-    }                                                                                  \
-    friend vec& operator op##=(vec& left, vec right)                                   \
-        requires constraint                                                            \
-    {                                                                                  \
-        return left = left op right;                                                   \
+            }                                                                               \
+        }                                                                                   \
+        return result;                                                                      \
+    }                                                                                       \
+    friend vec& operator op##=(vec & left, vec right)                                       \
+        requires constraint                                                                 \
+    {                                                                                       \
+        return left = left op right;                                                        \
     }
     METAL_HOST_OPERATOR(+, (!detail::same<T, bool>))
     METAL_HOST_OPERATOR(-, (!detail::same<T, bool>))
@@ -210,15 +212,15 @@ struct vec : detail::vector_storage<T, N> {
     METAL_HOST_OPERATOR(>>, (detail::integer<T>))
 #undef METAL_HOST_OPERATOR
 
-#define METAL_HOST_COMPARISON(op, constraint)                              \
-    friend vec<bool, N> operator op(vec left, vec right)                   \
-        requires constraint                                                \
-    {                                                                      \
-        vec<bool, N> result;                                               \
-        for (int i = 0; i < N; i++) {                                      \
-            result.elements[i] = left.elements[i] op right.elements[i];    \
-        }                                                                  \
-        return result;                                                     \
+#define METAL_HOST_COMPARISON(op, constraint)                           \
+    friend vec<bool, N> operator op(vec left, vec right)                \
+        requires constraint                                             \
+    {                                                                   \
+        vec<bool, N> result;                                            \
+        for (int i = 0; i < N; i++) {                                   \
+            result.elements[i] = left.elements[i] op right.elements[i]; \
+        }                                                               \
+        return result;                                                  \
     }
     METAL_HOST_COMPARISON(==, true)
     METAL_HOST_COMPARISON(!=, true)
