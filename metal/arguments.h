@@ -117,4 +117,61 @@ struct ExpertCombineArguments {
 
 // ---- Sampling --------------------------------------------------------------------------------------------------
 
+struct SamplingArguments {
+    uint32_t vocabulary_size;
+    uint32_t max_stop_tokens; // columns of the stop tokens
+    uint32_t max_top_tokens;  // columns of the most likely tokens asked for
+};
+
+enum SamplingFeature {
+    sampling_uses_allowed_mask = 1, // else every token is allowed
+    sampling_uses_bias = 2,         // else no token has one
+};
+
+// How one row samples, with gptoss_sampling_options' meaning, ranges and order of steps (include/gptoss.h). An element
+// of buffer 1, not of buffer 0.
+struct SamplingOptions {
+    uint64_t seed;
+    float temperature;
+    float top_p;
+    float min_p;
+    float repetition_penalty;
+    float presence_penalty;
+    float frequency_penalty;
+    uint32_t top_k;
+    uint32_t num_stop_tokens;
+    uint32_t num_top_tokens; // most likely tokens to report with their log-probabilities
+    uint32_t features;       // a sum of SamplingFeature
+};
+
+// What became of a row. In a row's state, anything but `sampling_goes_on` means that it has ended: launches that were
+// encoded before the host knew leave the state, the history and the next token as they are.
+enum SamplingStatus {
+    sampling_goes_on = 0,          // a token was sampled, and another one may follow
+    sampling_stopped = 1,          // a stop token was sampled: the last one
+    sampling_had_ended = 2,        // only in results: nothing was sampled, because the row had ended before
+    sampling_not_finite = 3,       // the model's logits are not finite numbers
+    sampling_all_forbidden = 4,    // mask, biases and penalties leave no token
+    sampling_infinite_penalty = 5, // biases or penalties made a logit infinite
+};
+
+// Of one row, from token to token.
+struct SamplingState {
+    uint32_t position; // of the token that is drawn next: the counter of its random number
+    uint32_t status;   // SamplingStatus
+};
+
+// What the host reads back, for each row and token.
+struct SamplingResult {
+    uint32_t token; // 0xFFFFFFFF if none was sampled
+    uint32_t status;
+    float log_probability; // of the token in the model's own distribution: log_softmax(logits)[token]
+    float log_sum;         // log(sum(exp(logits - max(logits))))
+};
+
+struct TopToken {
+    uint32_t token; // 0xFFFFFFFF where there are no more
+    float log_probability;
+};
+
 } // namespace gptoss_metal
