@@ -12,7 +12,8 @@ namespace gptoss_metal {
 
 // bf16: 8 columns a load.
 struct Bf16Matrix {
-    enum : uint { kColumnsPerLoad = 8, kQuadsPerLoad = 2 };
+    static constant constexpr uint kColumnsPerLoad = 8;
+    static constant constexpr uint kQuadsPerLoad = 2;
     typedef uint4 Load;
 
     const device uint4* values; // [num_rows, num_columns / 8]
@@ -20,7 +21,7 @@ struct Bf16Matrix {
 
     Load load(uint row, uint index) const { return values[ulong(row) * (num_columns / kColumnsPerLoad) + index]; }
 
-    static float4 quad(Load load, uint i) { return bf16x4_to_float(i == 0 ? load.xy : load.zw); }
+    static float4 quad(Load load, uint i) { return i == 0 ? bf16x4_to_float(load.xy) : bf16x4_to_float(load.zw); }
 
     static float dot(Load load, const thread float4* x) {
         return metal::dot(quad(load, 0), x[0]) + metal::dot(quad(load, 1), x[1]);
@@ -29,7 +30,8 @@ struct Bf16Matrix {
 
 // 8-bit codes with a half scale for each 32 columns: 16 columns a load. value = code * scale
 struct Int8Matrix {
-    enum : uint { kColumnsPerLoad = 16, kQuadsPerLoad = 4 };
+    static constant constexpr uint kColumnsPerLoad = 16;
+    static constant constexpr uint kQuadsPerLoad = 4;
     struct Load {
         uint4 codes;
         float scale;

@@ -19,7 +19,8 @@ constant constexpr uint kMatmulStep = 32; // columns that are staged at a time
 struct HalfOperand {
     typedef half Scalar;
     typedef half4 Quad;
-    enum : uint { kStride = 40, kInputColumnsPerLoad = 8 };
+    static constant constexpr uint kStride = 40;
+    static constant constexpr uint kInputColumnsPerLoad = 8;
 
     static Quad convert(float4 values) { return float4_to_half4(values); }
 
@@ -33,7 +34,8 @@ struct HalfOperand {
 struct FloatOperand {
     typedef float Scalar;
     typedef float4 Quad;
-    enum : uint { kStride = 36, kInputColumnsPerLoad = 4 };
+    static constant constexpr uint kStride = 36;
+    static constant constexpr uint kInputColumnsPerLoad = 4;
 
     static Quad convert(float4 values) { return values; }
 
@@ -78,23 +80,21 @@ struct MatmulThread {
 // accumulators of 8x8 (2 registers of a lane each).
 template <uint RowGroups, uint OutputGroups, uint RowTiles, uint OutputTiles>
 struct TileShape {
-    enum : uint {
-        kRowTiles = RowTiles,
-        kOutputTiles = OutputTiles,
-        kOutputGroups = OutputGroups,
-        kSimdgroupRows = 8 * RowTiles,
-        kSimdgroupOutputs = 8 * OutputTiles,
-        kRows = RowGroups * 8 * RowTiles,
-        kOutputs = OutputGroups * 8 * OutputTiles,
-        kThreads = 32 * RowGroups * OutputGroups,
-    };
+    static constant constexpr uint kRowTiles = RowTiles;
+    static constant constexpr uint kOutputTiles = OutputTiles;
+    static constant constexpr uint kOutputGroups = OutputGroups;
+    static constant constexpr uint kSimdgroupRows = 8 * RowTiles;
+    static constant constexpr uint kSimdgroupOutputs = 8 * OutputTiles;
+    static constant constexpr uint kRows = RowGroups * 8 * RowTiles;
+    static constant constexpr uint kOutputs = OutputGroups * 8 * OutputTiles;
+    static constant constexpr uint kThreads = 32 * RowGroups * OutputGroups;
 };
 
 // Elements of threadgroup memory (of Operand::Quad) that a tile takes. The epilogue's 8 rows of fp32 for each simdgroup
 // fit into what the operands leave behind.
 template <class Operand, class Shape>
 struct TileMemory {
-    enum : uint { kQuads = (Shape::kRows + Shape::kOutputs) * Operand::kStride / 4 };
+    static constant constexpr uint kQuads = (Shape::kRows + Shape::kOutputs) * Operand::kStride / 4;
     static_assert(Shape::kThreads / 32 * 8 * Shape::kSimdgroupOutputs * 4 <= kQuads * sizeof(typename Operand::Quad),
                   "the epilogue's blocks must fit into the operands' memory");
 };

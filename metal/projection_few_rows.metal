@@ -35,7 +35,8 @@ kernel void projection_few_rows_bf16(constant ProjectionArguments& arguments [[b
                                      uint lane [[thread_index_in_simdgroup]],
                                      uint simdgroup [[simdgroup_index_in_threadgroup]]) {
     typedef FewRowsShape<RowTiles> Shape;
-    threadgroup float4 memory[TileMemory<FloatOperand, FewRowsShape<RowTiles>>::kQuads];
+    typedef TileMemory<FloatOperand, Shape> Memory;
+    threadgroup float4 memory[Memory::kQuads];
     const uint num_inputs =
         is_function_constant_defined(constant_num_inputs) ? constant_num_inputs : arguments.num_inputs;
     const Bf16Matrix matrix = {weight, num_inputs};
@@ -56,7 +57,8 @@ kernel void projection_few_rows_int8(constant ProjectionArguments& arguments [[b
                                      uint lane [[thread_index_in_simdgroup]],
                                      uint simdgroup [[simdgroup_index_in_threadgroup]]) {
     typedef FewRowsShape<RowTiles> Shape;
-    threadgroup float4 memory[TileMemory<FloatOperand, FewRowsShape<RowTiles>>::kQuads];
+    typedef TileMemory<FloatOperand, Shape> Memory;
+    threadgroup float4 memory[Memory::kQuads];
     const uint num_inputs =
         is_function_constant_defined(constant_num_inputs) ? constant_num_inputs : arguments.num_inputs;
     const Int8Matrix matrix = {weight, scales, num_inputs};

@@ -20,6 +20,7 @@ using namespace gptoss_metal;
 constant uint constant_num_inputs [[function_constant(kProjectionInputs)]];
 
 typedef TileShape<2, 2, kMatmulRows / 16, kMatmulOutputs / 16> MatmulShape;
+typedef TileMemory<HalfOperand, MatmulShape> MatmulMemory;
 
 template <class Store, class Output>
 kernel void projection_matmul_bf16(constant ProjectionArguments& arguments [[buffer(0)]],
@@ -32,7 +33,7 @@ kernel void projection_matmul_bf16(constant ProjectionArguments& arguments [[buf
                                    uint index [[thread_index_in_threadgroup]],
                                    uint lane [[thread_index_in_simdgroup]],
                                    uint simdgroup [[simdgroup_index_in_threadgroup]]) {
-    threadgroup half4 memory[TileMemory<HalfOperand, MatmulShape>::kQuads];
+    threadgroup half4 memory[MatmulMemory::kQuads];
     const uint num_inputs =
         is_function_constant_defined(constant_num_inputs) ? constant_num_inputs : arguments.num_inputs;
     const Bf16Matrix matrix = {weight, num_inputs};
@@ -52,7 +53,7 @@ kernel void projection_matmul_int8(constant ProjectionArguments& arguments [[buf
                                    uint index [[thread_index_in_threadgroup]],
                                    uint lane [[thread_index_in_simdgroup]],
                                    uint simdgroup [[simdgroup_index_in_threadgroup]]) {
-    threadgroup half4 memory[TileMemory<HalfOperand, MatmulShape>::kQuads];
+    threadgroup half4 memory[MatmulMemory::kQuads];
     const uint num_inputs =
         is_function_constant_defined(constant_num_inputs) ? constant_num_inputs : arguments.num_inputs;
     const Int8Matrix matrix = {weight, scales, num_inputs};

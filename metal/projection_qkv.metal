@@ -38,8 +38,8 @@ inline void finish(float4 sums,
     if (lane >= 2 || output >= first_value + arguments.num_key_value_rows) {
         return;
     }
-    float2 pair = lane == 0 ? sums.xy : sums.zw;
-    pair += float2(bf16_to_float(bias[output]), bf16_to_float(bias[output + 1]));
+    const float2 projected = lane == 0 ? float2(sums.xy) : float2(sums.zw);
+    float2 pair = projected + float2(bf16_to_float(bias[output]), bf16_to_float(bias[output + 1]));
     if (output < first_value) {
         const float frequency = inverse_frequencies[output % head_size / 2];
         pair = rotate_pair(pair, rotation(arguments.position, frequency, arguments.concentration));

@@ -78,13 +78,14 @@ kernel void unembed_few_rows_bf16(constant ProjectionArguments& arguments [[buff
                                   uint index [[thread_index_in_threadgroup]],
                                   uint lane [[thread_index_in_simdgroup]],
                                   uint simdgroup [[simdgroup_index_in_threadgroup]]) {
-    threadgroup float4 memory[TileMemory<FloatOperand, FewRowsShape<RowTiles>>::kQuads];
+    typedef FewRowsShape<RowTiles> Shape;
+    typedef TileMemory<FloatOperand, Shape> Memory;
+    threadgroup float4 memory[Memory::kQuads];
     const uint num_inputs =
         is_function_constant_defined(constant_num_inputs) ? constant_num_inputs : arguments.num_inputs;
     const Bf16Matrix matrix = {weight, num_inputs};
-    matmul_tile<FloatOperand, FewRowsShape<RowTiles>>(matrix, input, arguments.num_rows, arguments.num_outputs,
-                                                      NoBias{}, StoreFloat{logits}, memory,
-                                                      {tile, index, lane, simdgroup});
+    matmul_tile<FloatOperand, Shape>(matrix, input, arguments.num_rows, arguments.num_outputs, NoBias{},
+                                     StoreFloat{logits}, memory, {tile, index, lane, simdgroup});
 }
 
 template <uint RowTiles>
@@ -99,13 +100,14 @@ kernel void unembed_few_rows_int8(constant ProjectionArguments& arguments [[buff
                                   uint index [[thread_index_in_threadgroup]],
                                   uint lane [[thread_index_in_simdgroup]],
                                   uint simdgroup [[simdgroup_index_in_threadgroup]]) {
-    threadgroup float4 memory[TileMemory<FloatOperand, FewRowsShape<RowTiles>>::kQuads];
+    typedef FewRowsShape<RowTiles> Shape;
+    typedef TileMemory<FloatOperand, Shape> Memory;
+    threadgroup float4 memory[Memory::kQuads];
     const uint num_inputs =
         is_function_constant_defined(constant_num_inputs) ? constant_num_inputs : arguments.num_inputs;
     const Int8Matrix matrix = {weight, scales, num_inputs};
-    matmul_tile<FloatOperand, FewRowsShape<RowTiles>>(matrix, input, arguments.num_rows, arguments.num_outputs,
-                                                      NoBias{}, StoreFloat{logits}, memory,
-                                                      {tile, index, lane, simdgroup});
+    matmul_tile<FloatOperand, Shape>(matrix, input, arguments.num_rows, arguments.num_outputs, NoBias{},
+                                     StoreFloat{logits}, memory, {tile, index, lane, simdgroup});
 }
 
 template [[host_name("unembed_few_rows_8_bf16")]] kernel decltype(unembed_few_rows_bf16<1>) unembed_few_rows_bf16<1>;

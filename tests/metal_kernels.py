@@ -185,7 +185,7 @@ def int8_blocks_to_float(codes: NDArray[np.int8], scales: NDArray[np.float16]) -
 
 @cache
 def geometry(name: str) -> int:
-    """A number of metal/*_geometry.h, by which kernels divide their work and tests dispatch them."""
+    """A number of metal/*_geometry.h: how kernels divide their work, and tests dispatch it."""
     for header in sorted(METAL.glob("*_geometry.h")):
         found = re.search(rf"\b{name} = (\d+)", header.read_text("utf-8"))
         if found:
