@@ -1,0 +1,245 @@
+"""The host's C++ compiler, and the cache of what it made.
+
+Two kinds of shared libraries come out of it: the machine (runtime/, one for each mode) and the
+kernels of one .metal file, which are linked with it. Each lies in the cache under a name that is a
+hash of everything it depends on: nothing is ever out of date, and the folder may be deleted at any
+time. Files appear by an atomic rename, so any number of processes may compile at once.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import platform
+import re
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+from metal_host.source import HostSource
+
+HERE = Path(__file__).resolve().parent
+RUNTIME = HERE / "runtime"
+INCLUDE = HERE / "include"
+
+MODES = ("plain", "asan", "trace")
+
+# Versions of clang that are known to do: newer ones first would be less tried than 19.
+_CLANGS = tuple(f"clang++{suffix}" for suffix in ("-19", "-20", "-21", "-18", "-17", "-16", ""))
+_GCCS = tuple(f"g++{suffix}" for suffix in ("", "-15", "-14", "-13", "-12"))
+
+
+class CompileError(Exception):
+    """The compiler's complaints, with the lines of the .metal file; or: there is no compiler."""
+
+
+@dataclass(frozen=True)
+class Compiler:
+    """A C++ compiler that can build kernels."""
+
+    path: str
+    is_clang: bool
+    version: str  # its first line of --version
+
+    def supports(self, mode: str) -> bool:
+        """g++ takes part in plain and trace mode only: what asan reports relies on clang's calls."""
+        return self.is_clang or mode != "asan"
+
+
+@cache
+def find_compiler(mode: str) -> Compiler:
+    """clang++ 19, another clang++ from 16 on, or else g++ 12 or later; METAL_HOST_CXX names one."""
+    named = os.environ.get("METAL_HOST_CXX")
+    for name in (named,) if named else (*_CLANGS, *_GCCS):
+        compiler = _examine(name)
+        if compiler is not None and compiler.supports(mode):
+            return compiler
+    if named:
+        raise CompileError(
+            f"METAL_HOST_CXX={named} is not a compiler for {mode} mode: it needs clang++ 16 or "
+            "later, or (for plain and trace mode) g++ 12 or later"
+        )
+    raise CompileError(
+        f"no compiler for {mode} mode: install clang++ 19 with its sanitizers (Debian: clang-19, "
+        "libclang-rt-19-dev) or, for plain and trace mode, g++ 12 or later"
+    )
+
+
+@cache
+def _examine(name: str) -> Compiler | None:
+    path = shutil.which(name)
+    if path is None:
+        return None
+    version = _output([path, "--version"]).partition("\n")[0]
+    macros = _output([path, "-dM", "-E", "-x", "c++", os.devnull])
+    clang = re.search(r"^#define __clang_major__ (\d+)", macros, re.MULTILINE)
+    gcc = re.search(r"^#define __GNUC__ (\d+)", macros, re.MULTILINE)
+    if clang is not None:
+        return Compiler(path, True, version) if int(clang[1]) >= 16 else None
+    return Compiler(path, False, version) if gcc is not None and int(gcc[1]) >= 12 else None
+
+
+def _output(command: Sequence[str]) -> str:
+    return subprocess.run(command, capture_output=True, text=True, check=False).stdout
+
+
+def cache_folder() -> Path:
+    """METAL_HOST_CACHE, or metal_host in the user's cache folder."""
+    named = os.environ.get("METAL_HOST_CACHE")
+    if named:
+        return Path(named)
+    base = os.environ.get("XDG_CACHE_HOME")
+    return (Path(base) if base else Path.home() / ".cache") / "metal_host"
+
+
+# ---- Flags -------------------------------------------------------------------------------------
+
+
+def _common_flags(mode: str) -> list[str]:
+    flags = ["-std=c++20", "-O2", "-fPIC", f"-DMETAL_HOST_{mode.upper()}=1"]
+    if platform.machine() in ("x86_64", "AMD64"):
+        flags.append("-march=x86-64-v3")  # conversions between half and float in hardware
+    return flags
+
+
+def _kernel_flags(compiler: Compiler, mode: str) -> list[str]:
+    # Arithmetic as on the GPU without fast-math: products and sums are rounded one by one, `1.0` is
+    # a float, and half is not computed in float.
+    flags = [*_common_flags(mode), "-ffp-contract=off", "-fno-exceptions", "-fvisibility=hidden"]
+    if compiler.is_clang:
+        flags += [
+            *("-Xclang", "-cl-single-precision-constant"),
+            *("-Xclang", "-ffloat16-excess-precision=none"),
+            *("-gline-tables-only", "-Wno-everything"),
+        ]
+    else:
+        flags += ["-fsingle-precision-constant", "-g1", "-fno-gnu-unique", "-w"]
+    if mode == "asan":
+        flags += ["-fsanitize=address,undefined", "-fno-omit-frame-pointer"]
+    if mode == "trace":
+        flags += ["-fsanitize=thread"]
+        # Calls only at memory accesses; and reads that a write follows count as well. One call for
+        # each access in the source: what the host's compiler would join into vectors is not one
+        # access on a GPU (and of vectors beyond 16 bytes, clang instruments none).
+        flags += (
+            [
+                *("-fno-vectorize", "-fno-slp-vectorize"),
+                *("-mllvm", "-tsan-instrument-func-entry-exit=0"),
+                *("-mllvm", "-tsan-instrument-read-before-write"),
+            ]
+            if compiler.is_clang
+            else ["-fno-tree-vectorize", "--param", "tsan-instrument-func-entry-exit=0"]
+        )
+    return flags
+
+
+def _runtime_flags(compiler: Compiler, mode: str, has_boost: bool) -> list[str]:
+    flags = [*_common_flags(mode), "-Wall", "-Wextra", "-Werror", "-g1"]
+    if not compiler.is_clang:
+        flags.append("-fno-gnu-unique")  # the machines of two modes stay apart in one process
+    if mode == "asan":
+        flags.append("-fsanitize=address")
+    if not has_boost:
+        flags.append("-DMETAL_HOST_UCONTEXT=1")
+    return flags
+
+
+@cache
+def _has_boost(compiler: Compiler) -> bool:
+    """Whether boost's contexts can be compiled and linked with."""
+    program = "#include <boost/context/detail/fcontext.hpp>\nint main() {}\n"
+    command = [compiler.path, "-x", "c++", "-", "-o", os.devnull, "-lboost_context"]
+    return subprocess.run(command, input=program, text=True, capture_output=True).returncode == 0
+
+
+# ---- Building ----------------------------------------------------------------------------------
+
+
+def build_runtime(mode: str) -> Path:
+    """The machine for a mode."""
+    compiler = find_compiler(mode)
+    has_boost = _has_boost(compiler)
+    flags = _runtime_flags(compiler, mode, has_boost)
+    sources = [
+        path
+        for path in sorted(RUNTIME.glob("*.cpp"))
+        if mode == "trace" or not path.name.startswith("trace")
+    ]
+    texts = _texts(RUNTIME)
+    target = cache_folder() / f"machine-{mode}-{_key(compiler, flags, texts)}.so"
+    if not target.exists():
+        link = ["-lboost_context"] if has_boost else []
+        if mode == "asan":
+            link.append("-shared-libasan")
+        with _workplace(target) as output:
+            _run(
+                [compiler.path, *flags, "-shared", *map(str, sources), "-o", str(output), *link],
+                "the machine",
+            )
+    return target
+
+
+def build_kernels(source: HostSource, name: str, mode: str) -> Path:
+    """The kernels of a file, as a library that is linked with the machine for the mode."""
+    compiler = find_compiler(mode)
+    runtime = build_runtime(mode)
+    flags = _kernel_flags(compiler, mode)
+    texts = {**source.files, **_texts(INCLUDE), **_texts(RUNTIME)}
+    target = cache_folder() / f"{name}-{mode}-{_key(compiler, flags, texts)}.so"
+    if not target.exists():
+        with _workplace(target) as output:
+            for file, text in source.files.items():
+                (output.parent / file).write_text(text)
+            command = [
+                *(compiler.path, *flags, "-isystem", str(INCLUDE), "-I", str(RUNTIME)),
+                *("-c", str(output.parent / source.MAIN_FILE)),
+                *("-o", str(output.with_suffix(".o"))),
+            ]
+            _run(command, name)
+            link = [compiler.path, "-shared", str(output.with_suffix(".o")), str(runtime)]
+            _run([*link, "-Wl,-rpath,$ORIGIN", "-o", str(output)], name)
+    return target
+
+
+def _texts(folder: Path) -> dict[str, str]:
+    return {
+        str(path.relative_to(folder)): path.read_text()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
+
+
+def _key(compiler: Compiler, flags: Sequence[str], texts: Mapping[str, str]) -> str:
+    digest = hashlib.sha256()
+    for part in (compiler.path, compiler.version, *flags):
+        digest.update(part.encode() + b"\0")
+    for name, text in sorted(texts.items()):
+        digest.update(name.encode() + b"\0" + text.encode() + b"\0")
+    return digest.hexdigest()[:20]
+
+
+class _workplace:  # noqa: N801
+    """A folder to build in; when all went well, the output is moved to its place in the cache."""
+
+    def __init__(self, target: Path) -> None:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        self._target = target
+        self._folder = tempfile.TemporaryDirectory(prefix="build-", dir=target.parent)
+
+    def __enter__(self) -> Path:
+        return Path(self._folder.name) / self._target.name
+
+    def __exit__(self, error: object, *_: object) -> None:
+        if error is None:
+            (Path(self._folder.name) / self._target.name).replace(self._target)
+        self._folder.cleanup()
+
+
+def _run(command: Sequence[str], what: str) -> None:
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    if result.returncode != 0:
+        raise CompileError(f"{what} does not compile:\n{result.stderr.strip()}")

@@ -1,0 +1,40 @@
+// The stacks that the threads of a threadgroup run on: one mapping, each stack above an inaccessible page.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+namespace metal_host {
+
+class stack_pool {
+public:
+    // AddressSanitizer's frames are several times larger. Only pages that are touched take memory.
+#if METAL_HOST_ASAN
+    static constexpr std::size_t stack_size = 512 << 10;
+#else
+    static constexpr std::size_t stack_size = 128 << 10;
+#endif
+
+    explicit stack_pool(uint32_t num_stacks);
+    ~stack_pool();
+    stack_pool(const stack_pool&) = delete;
+    stack_pool& operator=(const stack_pool&) = delete;
+
+    // The lowest usable byte of a stack; the stack has usable_size() bytes. Makes the page below it inaccessible.
+    std::byte* stack(uint32_t index);
+    std::size_t usable_size() const { return stack_size - page_size_; }
+
+    std::byte* begin() const { return memory_; }
+    std::size_t size() const { return stack_size * num_stacks_; }
+
+    // The stack whose inaccessible page holds this address, or -1: its thread has used up its stack.
+    int64_t overflowed(const void* address) const;
+
+private:
+    uint32_t num_stacks_;
+    uint32_t num_protected_ = 0; // of stacks 0, 1, ... the page below is inaccessible already
+    std::size_t page_size_;
+    std::byte* memory_;
+};
+
+} // namespace metal_host
