@@ -6,15 +6,6 @@
 namespace metal {
 namespace detail {
 
-template <bool Condition, typename Yes, typename No>
-struct choice {
-    using type = Yes;
-};
-template <typename Yes, typename No>
-struct choice<false, Yes, No> {
-    using type = No;
-};
-
 // Integer types that hold any sum or difference of two T, and any x * y + z.
 template <typename T>
 using wider_t = typename choice<(sizeof(T) < 8), long, __int128>::type;

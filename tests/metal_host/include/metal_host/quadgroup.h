@@ -25,8 +25,7 @@ METAL_HOST_UNTRACED V reduce_quad(V value, const metal_host::site& where, Functi
 
 METAL_HOST_UNTRACED inline uint checked_quad_lane(uint lane, const metal_host::site& where) {
     if (lane >= 4) {
-        metal_host::fail(std::string(where.operation) + " at " + metal_host::location(where) + " reads lane " +
-                         std::to_string(lane) + "; a quadgroup has lanes 0 to 3");
+        metal_host::fail_at(where, "reads lane %u; a quadgroup has lanes 0 to 3", lane);
     }
     return (current_lane() & ~3u) + lane;
 }

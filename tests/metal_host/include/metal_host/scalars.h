@@ -58,30 +58,20 @@ concept floating = one_of<T, half, bfloat, float>;
 template <typename T>
 concept scalar = integer<T> || floating<T> || other_integer<T>;
 
+template <bool Condition, typename Yes, typename No>
+struct choice {
+    using type = Yes;
+};
+template <typename Yes, typename No>
+struct choice<false, Yes, No> {
+    using type = No;
+};
+
 // uint for int, and so on.
 template <typename T>
-struct unsigned_of;
-template <typename T>
-    requires(sizeof(T) == 1)
-struct unsigned_of<T> {
-    using type = uchar;
-};
-template <typename T>
-    requires(sizeof(T) == 2)
-struct unsigned_of<T> {
-    using type = ushort;
-};
-template <typename T>
-    requires(sizeof(T) == 4)
-struct unsigned_of<T> {
-    using type = uint;
-};
-template <typename T>
-    requires(sizeof(T) == 8)
-struct unsigned_of<T> {
-    using type = ulong;
-};
-template <typename T>
-using unsigned_t = typename unsigned_of<T>::type;
+using unsigned_t = typename choice<
+    sizeof(T) == 1,
+    uchar,
+    typename choice<sizeof(T) == 2, ushort, typename choice<sizeof(T) == 4, uint, ulong>::type>::type>::type;
 
 } // namespace metal::detail

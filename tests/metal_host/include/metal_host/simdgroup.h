@@ -35,8 +35,7 @@ METAL_HOST_UNTRACED V value_of_lane(const metal_host::lanes<V>& lanes, uint lane
 // `lane` if it is one; otherwise an error, for the GPU's result is undefined.
 METAL_HOST_UNTRACED inline uint checked_lane(uint lane, const metal_host::site& where) {
     if (lane >= metal_host::simdgroup_width) {
-        metal_host::fail(std::string(where.operation) + " at " + metal_host::location(where) + " reads lane " +
-                         std::to_string(lane) + "; a simdgroup has lanes 0 to 31");
+        metal_host::fail_at(where, "reads lane %u; a simdgroup has lanes 0 to 31", lane);
     }
     return lane;
 }

@@ -11,6 +11,7 @@
 // Apple does not document this layout; kernels of several projects rely on it through thread_elements().
 #pragma once
 
+#include "as_type.h"
 #include "simdgroup.h"
 
 namespace metal {
@@ -80,13 +81,12 @@ METAL_HOST_UNTRACED inline matrix_address address_in_memory(ulong elements_per_r
     return {(origin.y + at.row) * elements_per_row + origin.x + at.column, 1};
 }
 
+// Two neighbouring elements in memory, read and written at once wherever they are: one access of each lane. (volatile:
+// optimisers would otherwise split the write.)
 template <typename T>
-struct unqualified {
-    using type = T;
-};
-template <typename T>
-struct unqualified<const T> {
-    using type = T;
+struct neighbours {
+    using bits = typename choice<sizeof(T) == 2, uint, ulong>::type;
+    typedef volatile bits in_memory __attribute__((aligned(sizeof(T)), may_alias));
 };
 
 } // namespace detail
@@ -100,14 +100,13 @@ inline void simdgroup_load(simdgroup_matrix<T, 8, 8>& matrix,
                            ulong2 origin = ulong2(0),
                            bool transpose = false) {
     const detail::matrix_address address = detail::address_in_memory(elements_per_row, origin, transpose);
-    T elements[2];
     if (transpose) {
-        elements[0] = source[address.first];
-        elements[1] = source[address.first + address.step];
-    } else { // one access to both
-        __builtin_memcpy(elements, source + address.first, sizeof(elements));
+        matrix.thread_elements() = vec<T, 2>(source[address.first], source[address.first + address.step]);
+    } else {
+        using Pair = detail::neighbours<T>;
+        matrix.thread_elements() = as_type<vec<T, 2>>(static_cast<typename Pair::bits>(
+            *reinterpret_cast<const typename Pair::in_memory*>(source + address.first)));
     }
-    matrix.thread_elements() = vec<T, 2>(elements[0], elements[1]);
 }
 
 template <typename T>
@@ -122,8 +121,8 @@ inline void simdgroup_store(const simdgroup_matrix<T, 8, 8>& matrix,
         destination[address.first] = held.x;
         destination[address.first + address.step] = held.y;
     } else {
-        const T elements[2] = {held.x, held.y};
-        __builtin_memcpy(destination + address.first, elements, sizeof(elements));
+        using Pair = detail::neighbours<T>;
+        *reinterpret_cast<typename Pair::in_memory*>(destination + address.first) = as_type<typename Pair::bits>(held);
     }
 }
 
@@ -169,8 +168,8 @@ inline vec<D, 2> multiply_accumulate(vec<A, 2> a, vec<B, 2> b, float2 c, const m
     const float_matrix product =
         metal_host::combine(operands, where, [&](const metal_host::lanes<matrix_operands>& lanes) METAL_HOST_UNTRACED {
             if (lanes.live_mask() != ~0u) {
-                metal_host::fail(std::string(where.operation) + " at " + metal_host::location(where) +
-                                 " needs all 32 lanes of the simdgroup; some do not exist or have returned");
+                metal_host::fail_at(where, "needs all 32 lanes of the simdgroup; %u are there",
+                                    static_cast<uint>(__builtin_popcount(lanes.live_mask())));
             }
             return multiply_matrices(lanes);
         });
