@@ -159,7 +159,7 @@ def _has_boost(compiler: Compiler) -> bool:
 # ---- Building ----------------------------------------------------------------------------------
 
 
-def build_runtime(mode: str) -> Path:
+def build_machine(mode: str) -> Path:
     """The machine for a mode."""
     compiler = find_compiler(mode)
     has_boost = _has_boost(compiler)
@@ -177,16 +177,18 @@ def build_runtime(mode: str) -> Path:
             link.append("-shared-libasan")
         with _workplace(target) as output:
             _run(
-                [compiler.path, *flags, "-shared", *map(str, sources), "-o", str(output), *link],
+                [
+                    *(compiler.path, *flags, "-shared", f"-Wl,-soname,{target.name}"),
+                    *(*map(str, sources), "-o", str(output), *link),
+                ],
                 "the machine",
             )
     return target
 
 
-def build_kernels(source: HostSource, name: str, mode: str) -> Path:
+def build_kernels(source: HostSource, name: str, mode: str, machine: Path) -> Path:
     """The kernels of a file, as a library that is linked with the machine for the mode."""
     compiler = find_compiler(mode)
-    runtime = build_runtime(mode)
     flags = _kernel_flags(compiler, mode)
     texts = {**source.files, **_texts(INCLUDE), **_texts(RUNTIME)}
     target = cache_folder() / f"{name}-{mode}-{_key(compiler, flags, texts)}.so"
@@ -200,7 +202,7 @@ def build_kernels(source: HostSource, name: str, mode: str) -> Path:
                 *("-o", str(output.with_suffix(".o"))),
             ]
             _run(command, name)
-            link = [compiler.path, "-shared", str(output.with_suffix(".o")), str(runtime)]
+            link = [compiler.path, "-shared", str(output.with_suffix(".o")), str(machine)]
             _run([*link, "-Wl,-rpath,$ORIGIN", "-o", str(output)], name)
     return target
 

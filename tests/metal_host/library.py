@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from metal_host.compiler import MODES, build_kernels, build_runtime
+from metal_host.compiler import MODES, build_kernels, build_machine
 from metal_host.locations import resolve_locations
 from metal_host.source import Kernel, read_source
 from metal_host.traffic import Traffic, read_barriers_reached, read_traffic
@@ -83,9 +83,9 @@ class Library:
         self.mode = mode
         source = read_source(self.path)
         self.kernels: dict[str, Kernel] = source.kernels
-        compiled = build_kernels(source, self.path.stem, mode)
-        self._machine = ctypes.CDLL(str(build_runtime(mode)))
-        self._library = ctypes.CDLL(str(compiled))
+        machine = build_machine(mode)
+        self._machine = ctypes.CDLL(str(machine))
+        self._library = ctypes.CDLL(str(build_kernels(source, self.path.stem, mode, machine)))
         self._machine.metal_host_launch.restype = ctypes.c_char_p
         self._machine.metal_host_switches.restype = ctypes.c_uint64
         self._library.metal_host_kernel_records.restype = ctypes.c_void_p
