@@ -19,6 +19,7 @@ Memory that is bound to several buffers counts for the first of them.
 
 import ctypes
 from dataclasses import dataclass, fields
+from pathlib import Path
 
 
 @dataclass(frozen=True)
@@ -50,3 +51,15 @@ def read_traffic(machine: ctypes.CDLL, buffer: int) -> Traffic:
     counts = (ctypes.c_uint64 * len(fields(Traffic)))()  # as traffic_counts in trace_traffic.h
     machine.metal_host_traffic(ctypes.c_int(buffer), counts)
     return Traffic(*counts)
+
+
+def read_barriers_reached(machine: ctypes.CDLL) -> frozenset[tuple[str, int]]:
+    """File (its name, without folders) and line of the barriers that the last launch reached."""
+    file, line = ctypes.c_char_p(), ctypes.c_int()
+    machine.metal_host_barrier.restype = ctypes.c_bool
+    found: set[tuple[str, int]] = set()
+    index = 0
+    while machine.metal_host_barrier(index, ctypes.byref(file), ctypes.byref(line)):
+        found.add((Path((file.value or b"").decode()).name, line.value))
+        index += 1
+    return frozenset(found)

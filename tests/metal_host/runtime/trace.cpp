@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <array>
+#include <optional>
 #include <string>
 #include <utility>
 
@@ -16,6 +17,18 @@
 namespace metal_host::trace {
 namespace {
 
+// A read of threadgroup memory that no thread has written yet. The error may be that another thread writes it later
+// without a barrier in between: then that race is what to report. So it is kept until a barrier rules that out.
+struct unwritten_read {
+    const memory_block* block;
+    std::size_t offset;
+    event when;
+    uint32_t num_accesses_since;
+};
+
+// A kernel that goes on with what it read may go astray: after so many accesses it is stopped.
+constexpr uint32_t most_accesses_under_suspicion = 1'000'000;
+
 struct tracer {
     uintptr_t stacks_begin = 0;
     std::size_t stacks_size = 0;
@@ -25,7 +38,9 @@ struct tracer {
     std::array<simdgroup_accesses, 1024 / simdgroup_width> simdgroups;
     loaded_library machine = library_of(reinterpret_cast<uintptr_t>(&library_of));
     loaded_library kernels; // of this launch; known once it accesses a constant
-    std::string error;      // outlives the fiber that fails
+    std::optional<unwritten_read> suspicion;
+    std::vector<site> barriers; // that this launch has reached
+    std::string error;          // outlives the fiber that fails
 
     timeline& time(address_space space) { return timelines[static_cast<std::size_t>(space)]; }
 };
@@ -35,11 +50,22 @@ tracer& the_tracer() {
     return instance;
 }
 
+std::string describe_suspicion(tracer& trace) {
+    const unwritten_read& read = *trace.suspicion;
+    return describe_unwritten(*read.block, read.offset, read.when, trace.time(address_space::threadgroup));
+}
+
 // Ends the launch. fail() abandons this fiber's stack, so the text must not be owned by it.
 template <class Describe>
 [[noreturn]] void fail_with(tracer& trace, Describe describe) {
     trace.error = describe();
     fail(trace.error);
+}
+
+// As before, unless an earlier read of what was not written may be the cause.
+template <class Describe>
+[[noreturn]] void fail_unless_suspicious(tracer& trace, Describe describe) {
+    fail_with(trace, [&] { return trace.suspicion ? describe_suspicion(trace) : describe(); });
 }
 
 // What is no buffer and yet in order: the kernels' constants, and what the machine keeps about the running thread.
@@ -50,6 +76,28 @@ bool is_constant_or_machine(tracer& trace, uintptr_t address, const void* progra
     }
     trace.kernels = library_of(reinterpret_cast<uintptr_t>(program_counter));
     return trace.kernels.contains(address);
+}
+
+void check_is_written(
+    tracer& trace, memory_block& block, std::size_t offset, std::size_t size, unsigned directions, const event& now) {
+    if ((directions & reads) != 0 && !trace.suspicion) {
+        if (const auto unwritten = block.written->find_unwritten(offset, size)) {
+            trace.suspicion = {.block = &block, .offset = *unwritten, .when = now, .num_accesses_since = 0};
+        }
+    }
+    if ((directions & writes) != 0) {
+        block.written->add(offset, size);
+    }
+    if (trace.suspicion && ++trace.suspicion->num_accesses_since > most_accesses_under_suspicion) {
+        fail_with(trace, [&] { return describe_suspicion(trace); });
+    }
+}
+
+void remember_barrier(tracer& trace, const site& where) {
+    const auto is_same = [&](const site& known) { return known.line == where.line && known.file == where.file; };
+    if (std::none_of(trace.barriers.begin(), trace.barriers.end(), is_same)) {
+        trace.barriers.push_back(where);
+    }
 }
 
 void count_parts(tracer& trace, const memory_block& block) {
@@ -85,7 +133,7 @@ void access(const void* memory, std::size_t size, access_kind kind, unsigned dir
     if (block == nullptr) {
         if (!is_constant_or_machine(trace, address, program_counter)) {
             const int32_t location = location_of(program_counter);
-            fail_with(trace, [&] { return describe_unknown_address(address, size, kind, location); });
+            fail_unless_suspicious(trace, [&] { return describe_unknown_address(address, size, kind, location); });
         }
         return;
     }
@@ -93,24 +141,17 @@ void access(const void* memory, std::size_t size, access_kind kind, unsigned dir
     const int32_t location = location_of(program_counter);
     const std::size_t offset = address - block->begin;
     if (offset >= block->size || size > block->size - offset) {
-        fail_with(trace, [&] { return describe_overrun(*block, address, size, kind, location); });
+        fail_unless_suspicious(trace, [&] { return describe_overrun(*block, address, size, kind, location); });
     }
     if (is_write(kind) && !block->is_writable) {
-        fail_with(trace, [&] { return describe_write_to_constant(*block, offset, location); });
-    }
-    if (block->written) {
-        if ((directions & reads) != 0) {
-            if (const auto unwritten = block->written->find_unwritten(offset, size)) {
-                fail_with(trace, [&] { return describe_unwritten(*block, *unwritten, location); });
-            }
-        }
-        if ((directions & writes) != 0) {
-            block->written->add(offset, size);
-        }
+        fail_unless_suspicious(trace, [&] { return describe_write_to_constant(*block, offset, location); });
     }
     if (block->accesses) {
         timeline& time = trace.time(block->space);
         const event now{.moment = time.now(thread), .location = location};
+        if (block->written) {
+            check_is_written(trace, *block, offset, size, directions, now);
+        }
         if (const auto found = block->accesses->access(offset, size, kind, now, time)) {
             fail_with(trace, [&] { return describe_race(*block, *found, kind, now, time); });
         }
@@ -124,6 +165,8 @@ void launch_begin(const char*, const std::vector<region>& buffers, const region&
     trace.stacks_begin = reinterpret_cast<uintptr_t>(stacks.begin);
     trace.stacks_size = stacks.size;
     trace.kernels = {};
+    trace.barriers.clear();
+    trace.suspicion.reset();
     trace.memory.begin(buffers);
     trace.traffic.clear();
     for (const auto& block : trace.memory.blocks()) {
@@ -157,28 +200,38 @@ void threadgroup_begin() {
     trace.time(address_space::threadgroup).threadgroup_begin(false);
 }
 
-void threadgroup_end() {
+std::string threadgroup_end() {
     tracer& trace = the_tracer();
+    if (trace.suspicion) {
+        return describe_suspicion(trace);
+    }
     for (simdgroup_accesses& accesses : trace.simdgroups) {
         accesses.fold(trace.traffic);
     }
     for (region_traffic& traffic : trace.traffic) {
         traffic.threadgroup_end();
     }
+    return "";
 }
 
-void threadgroup_barrier_completed(uint32_t fenced) {
+std::string threadgroup_barrier_completed(uint32_t fenced, const site& where) {
     tracer& trace = the_tracer();
+    remember_barrier(trace, where);
     if ((fenced & fence_device) != 0) {
         trace.time(address_space::device).threadgroup_barrier();
     }
     if ((fenced & fence_threadgroup) != 0) {
+        if (trace.suspicion) {
+            return describe_suspicion(trace);
+        }
         trace.time(address_space::threadgroup).threadgroup_barrier();
     }
+    return "";
 }
 
-void simdgroup_barrier_completed(uint32_t simdgroup, uint32_t fenced) {
+void simdgroup_barrier_completed(uint32_t simdgroup, uint32_t fenced, const site& where) {
     tracer& trace = the_tracer();
+    remember_barrier(trace, where);
     if ((fenced & fence_device) != 0) {
         trace.time(address_space::device).simdgroup_barrier(simdgroup);
     }
@@ -204,6 +257,17 @@ extern "C" void metal_host_traffic(int buffer, traffic_counts* result) {
             }
         }
     }
+}
+
+// For Python: the barriers that the last launch reached, one after the other. False: there are no more.
+extern "C" bool metal_host_barrier(uint32_t index, const char** file, int* line) {
+    const std::vector<site>& barriers = the_tracer().barriers;
+    if (index >= barriers.size()) {
+        return false;
+    }
+    *file = barriers[index].file;
+    *line = barriers[index].line;
+    return true;
 }
 
 } // namespace metal_host::trace

@@ -7,7 +7,10 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <string>
 #include <vector>
+
+#include "machine.h"
 
 namespace metal_host::trace {
 
@@ -23,8 +26,9 @@ struct region {
     bool writable;    // false for `constant` and `device const` buffers
 };
 
-// A launch starts. `buffers` has one region for each buffer that is bound; two of them may be the same memory or overlap
-// where the caller bound overlapping arrays. `stacks` is where the threads' stacks are: nothing in there is shared.
+// A launch starts. `buffers` has one region for each buffer that is bound; two of them may be the same memory or
+// overlap where the caller bound overlapping arrays. `stacks` is where the threads' stacks are: nothing in there is
+// shared.
 void launch_begin(const char* kernel, const std::vector<region>& buffers, const region& stacks);
 // The launch is over, by its end or by an error. Counts stay readable until the next launch.
 void launch_end();
@@ -35,17 +39,19 @@ void threadgroup_memory(const region& memory);
 
 // A threadgroup starts: all threadgroup memory is undefined again, all epochs start anew.
 void threadgroup_begin();
-void threadgroup_end();
+// Returns an error that ends the launch, or an empty string.
+std::string threadgroup_end();
 
 // All threads of the threadgroup have arrived at a barrier; `fenced`: fence_device | fence_threadgroup, see machine.h.
-void threadgroup_barrier_completed(uint32_t fenced);
+// Returns an error that ends the launch, or an empty string.
+std::string threadgroup_barrier_completed(uint32_t fenced, const site& where);
 
 // All live lanes of a simdgroup have arrived at a simdgroup_barrier.
-void simdgroup_barrier_completed(uint32_t simdgroup, uint32_t fenced);
+void simdgroup_barrier_completed(uint32_t simdgroup, uint32_t fenced, const site& where);
 
-// All live lanes of a simdgroup have met, at a simdgroup operation or a barrier of either kind (for a barrier, after the
-// call above): from here the lanes run in step again, so that the n-th access of each lane at one instruction belong
-// together.
+// All live lanes of a simdgroup have met, at a simdgroup operation or a barrier of either kind (for a barrier, after
+// the call above): from here the lanes run in step again, so that the n-th access of each lane at one instruction
+// belong together.
 void simdgroup_converged(uint32_t simdgroup, uint32_t live_mask);
 
 } // namespace metal_host::trace

@@ -93,9 +93,10 @@ std::string describe_overrun(
            std::to_string(part.size) + " bytes: " + bytes + ", at " + place(location);
 }
 
-std::string describe_unwritten(const memory_block& block, std::size_t offset, int32_t location) {
+std::string describe_unwritten(const memory_block& block, std::size_t offset, const event& when, const timeline& time) {
     return "uninitialised read of " + describe(block.parts.front()) + ", byte " + std::to_string(offset) +
-           ", which no thread of this threadgroup has written, at " + place(location);
+           ", which no thread of the threadgroup has written before: " + describe(time.at(when.moment), block.space) +
+           " reads it at " + place(when.location);
 }
 
 std::string describe_write_to_constant(const memory_block& block, std::size_t offset, int32_t location) {

@@ -17,7 +17,7 @@ std::string describe_race(
     const memory_block& block, const conflict& found, access_kind kind, const event& now, const timeline& time);
 std::string describe_overrun(
     const memory_block& block, uintptr_t address, std::size_t size, access_kind kind, int32_t location);
-std::string describe_unwritten(const memory_block& block, std::size_t offset, int32_t location);
+std::string describe_unwritten(const memory_block& block, std::size_t offset, const event& when, const timeline& time);
 std::string describe_write_to_constant(const memory_block& block, std::size_t offset, int32_t location);
 std::string describe_unknown_address(uintptr_t address, std::size_t size, access_kind kind, int32_t location);
 
