@@ -15,7 +15,9 @@ import re
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -119,7 +121,10 @@ def _kernel_flags(compiler: Compiler, mode: str) -> list[str]:
     else:
         flags += ["-fsingle-precision-constant", "-g1", "-fno-gnu-unique", "-w"]
     if mode == "asan":
-        flags += ["-fsanitize=address,undefined", "-fno-omit-frame-pointer"]
+        flags += [
+            "-fsanitize=address,undefined,float-cast-overflow",
+            "-fno-sanitize=function,vptr",  # of classes, which kernels do not have
+        ]
     if mode == "trace":
         flags += ["-fsanitize=thread"]
         # Calls only at memory accesses; and reads that a write follows count as well. One call for
@@ -160,29 +165,29 @@ def _has_boost(compiler: Compiler) -> bool:
 
 
 def build_machine(mode: str) -> Path:
-    """The machine for a mode."""
+    """The machine for a mode: everything in runtime/, as a shared library."""
     compiler = find_compiler(mode)
     has_boost = _has_boost(compiler)
     flags = _runtime_flags(compiler, mode, has_boost)
+    headers = _texts(RUNTIME, "*.h")
     sources = [
         path
         for path in sorted(RUNTIME.glob("*.cpp"))
-        if mode == "trace" or not path.name.startswith("trace")
+        if path not in _OF_KERNEL_LIBRARIES and (mode == "trace" or path.stem[:5] != "trace")
     ]
-    texts = _texts(RUNTIME)
-    target = cache_folder() / f"machine-{mode}-{_key(compiler, flags, texts)}.so"
+    with ThreadPoolExecutor(_num_jobs()) as pool:
+        objects = list(
+            pool.map(lambda source: _build_object(compiler, flags, source, headers), sources)
+        )
+    link = ["-lboost_context"] if has_boost else []
+    if mode == "asan":
+        link.append("-shared-libasan")
+    key = _key(compiler, link, {path.name: "" for path in objects})
+    target = cache_folder() / f"machine-{mode}-{key}.so"
     if not target.exists():
-        link = ["-lboost_context"] if has_boost else []
-        if mode == "asan":
-            link.append("-shared-libasan")
         with _workplace(target) as output:
-            _run(
-                [
-                    *(compiler.path, *flags, "-shared", f"-Wl,-soname,{target.name}"),
-                    *(*map(str, sources), "-o", str(output), *link),
-                ],
-                "the machine",
-            )
+            command = [compiler.path, "-shared", f"-Wl,-soname,{target.name}", "-o", str(output)]
+            _run([*command, *map(str, objects), *link], "the machine")
     return target
 
 
@@ -190,29 +195,78 @@ def build_kernels(source: HostSource, name: str, mode: str, machine: Path) -> Pa
     """The kernels of a file, as a library that is linked with the machine for the mode."""
     compiler = find_compiler(mode)
     flags = _kernel_flags(compiler, mode)
-    texts = {**source.files, **_texts(INCLUDE), **_texts(RUNTIME)}
-    target = cache_folder() / f"{name}-{mode}-{_key(compiler, flags, texts)}.so"
-    if not target.exists():
-        with _workplace(target) as output:
+    # The object depends on what it includes; the library, which is quick to link, on the machine.
+    texts = {**source.files, **_texts(INCLUDE, "*"), **_included("kernel_unit.h")}
+    library = _cached(name, mode, ".o", compiler, flags, texts)
+    if not library.exists():
+        with _workplace(library) as output:
             for file, text in source.files.items():
                 (output.parent / file).write_text(text)
             command = [
                 *(compiler.path, *flags, "-isystem", str(INCLUDE), "-I", str(RUNTIME)),
-                *("-c", str(output.parent / source.MAIN_FILE)),
-                *("-o", str(output.with_suffix(".o"))),
+                *("-c", str(output.parent / source.MAIN_FILE), "-o", str(output)),
             ]
-            _run(command, name)
-            link = [compiler.path, "-shared", str(output.with_suffix(".o")), str(machine)]
-            _run([*link, "-Wl,-rpath,$ORIGIN", "-o", str(output)], name)
+            _run(command, f"{name}.metal")
+    objects = [library]
+    if mode == "asan":
+        headers = _texts(RUNTIME, "*.h")
+        flags = [*_common_flags(mode), "-Wall", "-Wextra", "-Werror"]
+        objects += [_build_object(compiler, flags, path, headers) for path in _OF_KERNEL_LIBRARIES]
+    key = _key(compiler, [], {path.name: "" for path in [*objects, machine]})
+    target = cache_folder() / f"{name}-{mode}-{key}.so"
+    if not target.exists():
+        with _workplace(target) as output:
+            command = [compiler.path, "-shared", "-Wl,-rpath,$ORIGIN", "-o", str(output)]
+            _run([*command, *map(str, objects), str(machine)], f"{name}.metal")
     return target
 
 
-def _texts(folder: Path) -> dict[str, str]:
+# What has to be in the same library as the kernels, to be found before the sanitizers' own.
+_OF_KERNEL_LIBRARIES = (RUNTIME / "sanitizer_reports.cpp",)
+
+
+def _build_object(
+    compiler: Compiler, flags: Sequence[str], source: Path, headers: Mapping[str, str]
+) -> Path:
+    """One file of the machine, compiled."""
+    texts = {**headers, source.name: source.read_text()}
+    target = _cached("machine", source.stem, ".o", compiler, flags, texts)
+    if not target.exists():
+        with _workplace(target) as output:
+            command = [compiler.path, *flags, "-c", str(source), "-o", str(output)]
+            _run(command, f"the machine's {source.name}")
+    return target
+
+
+def _texts(folder: Path, pattern: str) -> dict[str, str]:
     return {
         str(path.relative_to(folder)): path.read_text()
-        for path in sorted(folder.rglob("*"))
+        for path in sorted(folder.rglob(pattern))
         if path.is_file()
     }
+
+
+def _included(name: str) -> dict[str, str]:
+    """A header of the machine and those that it includes."""
+    texts: dict[str, str] = {}
+    waiting = [name, "kernel_unit_end.h"]
+    while waiting:
+        header = waiting.pop()
+        if header not in texts:
+            texts[header] = (RUNTIME / header).read_text()
+            waiting += re.findall(r'#include "(\w+\.h)"', texts[header])
+    return texts
+
+
+def _cached(
+    name: str,
+    kind: str,
+    suffix: str,
+    compiler: Compiler,
+    flags: Sequence[str],
+    texts: Mapping[str, str],
+) -> Path:
+    return cache_folder() / f"{name}-{kind}-{_key(compiler, flags, texts)}{suffix}"
 
 
 def _key(compiler: Compiler, flags: Sequence[str], texts: Mapping[str, str]) -> str:
@@ -224,21 +278,18 @@ def _key(compiler: Compiler, flags: Sequence[str], texts: Mapping[str, str]) -> 
     return digest.hexdigest()[:20]
 
 
-class _workplace:  # noqa: N801
-    """A folder to build in; when all went well, the output is moved to its place in the cache."""
+def _num_jobs() -> int:
+    return os.cpu_count() or 1
 
-    def __init__(self, target: Path) -> None:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        self._target = target
-        self._folder = tempfile.TemporaryDirectory(prefix="build-", dir=target.parent)
 
-    def __enter__(self) -> Path:
-        return Path(self._folder.name) / self._target.name
-
-    def __exit__(self, error: object, *_: object) -> None:
-        if error is None:
-            (Path(self._folder.name) / self._target.name).replace(self._target)
-        self._folder.cleanup()
+@contextmanager
+def _workplace(target: Path) -> Iterator[Path]:
+    """Where to build a file of the cache: when all went well, it is moved to its place."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="build-", dir=target.parent) as folder:
+        output = Path(folder) / target.name
+        yield output
+        output.replace(target)
 
 
 def _run(command: Sequence[str], what: str) -> None:

@@ -26,21 +26,9 @@ std::string fault_text;
 
 std::string describe_fault(int signal, const void* address, const void* program_counter) {
     const std::string at = " at " + code_location(program_counter);
-    if (signal == SIGFPE) {
-        return "integer division by zero, or one whose quotient overflows," + at;
-    }
-    if (const int64_t thread = the_scheduler().stacks().overflowed(address); thread >= 0) {
-        return "the thread has used up its stack of " + std::to_string(the_scheduler().stacks().usable_size()) +
-               " bytes (a large array of its own, or recursion?)" + at;
-    }
-    std::string where = describe_device_memory(address);
-    where = where.empty() ? the_threadgroup_memory().describe(address) : where;
-    if (where.empty()) {
-        char text[64];
-        std::snprintf(text, sizeof text, "to address %p, where there is nothing (an unbound buffer?)", address);
-        where = text;
-    }
-    return "access " + where + at;
+    return (signal == SIGFPE ? "integer division by zero, or one whose quotient overflows,"
+                             : "access " + describe_address(address)) +
+           at;
 }
 
 // Where a faulting thread goes on, at the top of its own stack: it leaves it for good.
@@ -94,6 +82,26 @@ void handle(int signal, siginfo_t* information, void* interrupted) {
 }
 
 } // namespace
+
+std::string describe_address(const void* address) {
+    const stack_pool& stacks = the_scheduler().stacks();
+    if (stacks.overflowed(address) >= 0) {
+        return "beyond the thread's stack of " + std::to_string(stacks.usable_size()) +
+               " bytes (a large array of its own, or recursion?)";
+    }
+    if (static_cast<const std::byte*>(address) >= stacks.begin() &&
+        static_cast<const std::byte*>(address) < stacks.begin() + stacks.size()) {
+        return "outside of a variable of the thread's own";
+    }
+    std::string where = describe_device_memory(address);
+    where = where.empty() ? the_threadgroup_memory().describe(address) : where;
+    if (where.empty()) {
+        char text[96];
+        std::snprintf(text, sizeof text, "at address %p, where there is nothing (an unbound buffer?)", address);
+        where = text;
+    }
+    return where;
+}
 
 fault_handler::fault_handler(std::function<std::string(const void*)> describe) {
     describe_device_memory = std::move(describe);

@@ -4,6 +4,7 @@
 
 #include <cstdlib>
 
+#include "faults.h"
 #include "scheduler.h"
 
 namespace metal_host {
@@ -31,6 +32,14 @@ void simdgroup_barrier(const site& where, uint32_t fenced) {
 void fail(std::string_view text) {
     the_scheduler().stop(text);
     std::abort(); // outside kernels nothing may call this
+}
+
+void fail_at(std::string_view text, const void* program_counter) {
+    fail(std::string(text) + " at " + code_location(program_counter));
+}
+
+void fail_access(const char* access, const void* address, const void* program_counter) {
+    fail_at(access + (" " + describe_address(address)), program_counter);
 }
 
 std::string location(const site& where) {

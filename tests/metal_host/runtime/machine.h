@@ -160,6 +160,12 @@ void simdgroup_barrier(const site& where, uint32_t fenced = fence_device | fence
 // that owns memory may be alive in the caller.
 [[noreturn]] void fail(std::string_view text);
 
+// The same for what a check of the compiler's finds at an instruction.
+[[noreturn]] void fail_at(std::string_view text, const void* program_counter);
+
+// The same for an instruction that reads or writes (`access`: "read" or "write") memory that it must not.
+[[noreturn]] void fail_access(const char* access, const void* address, const void* program_counter);
+
 // "name.metal:12" for a site.
 std::string location(const site& where);
 
