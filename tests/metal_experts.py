@@ -1,0 +1,530 @@
+"""The experts for the tests and measurements of their Metal kernels: weights, numpy twins, launches.
+
+A model file keeps each expert's tensors side by side (docs/model-format.md): the blocks, scale
+bytes and bias of the gate-up matrix ("mlp1", E inputs and 2I outputs), then those of the down
+matrix ("mlp2", I inputs and E outputs), each on a multiple of 16 bytes. Rows of tokens are "rows";
+a (row, slot) is a "pair", slot being one of the row's active experts.
+"""
+
+import ctypes
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from hypothesis import strategies as st
+from metal_kernels import Output, arguments, launch, random_bf16
+from numpy.typing import NDArray
+from reference import Array, bf16_to_float, mxfp4_to_float, swiglu, weigh_expert
+
+SWIGLU_LIMIT = 7.0
+STORED_SCALE_OFFSET = 14  # what a model file adds to the checkpoint's scale bytes
+
+# As in metal/expert_geometry.h.
+MATVEC_OUTPUTS = 32
+FEW_ROWS_OUTPUTS = 64
+FEW_ROWS_MAX_SIMDGROUPS = 4
+MATMUL_ROWS = 32
+MATMUL_OUTPUTS = 128
+MATMUL_THREADS = 128
+SORT_THREADS = 512
+
+# As in metal/function_constants.h.
+CONSTANT_INPUTS, CONSTANT_OUTPUTS, CONSTANT_ACTIVE = 10, 11, 12
+
+
+def ceil_divide(dividend: int, divisor: int) -> int:
+    return -(-dividend // divisor)
+
+
+@dataclass
+class Matrix:
+    """One of the two matrices, of all experts, as views into the experts' bytes."""
+
+    blocks: NDArray[np.uint8]  # [experts, outputs, inputs / 32, 16]
+    scales: NDArray[np.uint8]  # [experts, outputs, inputs / 32], as stored
+    bias: NDArray[np.uint16]  # bf16 [experts, outputs]
+    offsets: tuple[int, int, int]  # of the three in an expert, in bytes
+
+    @property
+    def num_inputs(self) -> int:
+        return 32 * self.blocks.shape[2]
+
+    @property
+    def num_outputs(self) -> int:
+        return self.blocks.shape[1]
+
+    def weights(self, expert: int) -> Array:
+        """[outputs, inputs] in float64."""
+        checkpoint_scales = self.scales[expert].astype(np.int32) - STORED_SCALE_OFFSET
+        return mxfp4_to_float(self.blocks[expert], checkpoint_scales)
+
+    def biases(self, expert: int) -> Array:
+        return bf16_to_float(self.bias[expert]).astype(np.float64)
+
+
+class Experts:
+    """`num_experts` experts of one block, for hidden size E and expert width I."""
+
+    def __init__(
+        self,
+        rng: np.random.Generator,
+        num_experts: int,
+        embedding_dim: int,
+        mlp_dim: int,
+        scale_bytes: tuple[int, int] | None = None,
+    ) -> None:
+        """Scale bytes are uniform from the first to the second of `scale_bytes`.
+
+        Left out, they make products about as large as the activations.
+        """
+        self.num_experts = num_experts
+        self.embedding_dim = embedding_dim
+        self.mlp_dim = mlp_dim
+        shapes = ((2 * mlp_dim, embedding_dim), (embedding_dim, mlp_dim))
+
+        sizes = [
+            size
+            for outputs, inputs in shapes
+            for size in (outputs * inputs // 2, outputs * inputs // 32, outputs * 2)
+        ]
+        starts = np.cumsum([0] + [ceil_divide(size, 16) * 16 for size in sizes])
+        self.stride = int(starts[-1])
+        self.bytes = np.zeros(num_experts * self.stride, np.uint8)
+        experts = self.bytes.reshape(num_experts, self.stride)
+
+        matrices = []
+        for m, (outputs, inputs) in enumerate(shapes):
+            offsets = [int(start) for start in starts[3 * m : 3 * m + 3]]
+            blocks, scales, bias = (
+                experts[:, offset : offset + size]
+                for offset, size in zip(offsets, sizes[3 * m : 3 * m + 3], strict=True)
+            )
+            centre = 127 + STORED_SCALE_OFFSET - 1 - int(np.log2(inputs) / 2)
+            low, high = scale_bytes or (centre - 2, centre + 1)
+            blocks[:] = rng.integers(0, 256, blocks.shape, np.uint8)
+            scales[:] = rng.integers(low, high + 1, scales.shape, np.uint8)
+            bias[:] = random_bf16(rng, num_experts, outputs, scale=0.5).view(np.uint8)
+            matrices.append(
+                Matrix(
+                    _view(blocks, np.uint8, num_experts, outputs, inputs // 32, 16),
+                    _view(scales, np.uint8, num_experts, outputs, inputs // 32),
+                    _view(bias, np.uint16, num_experts, outputs),
+                    (offsets[0], offsets[1], offsets[2]),
+                )
+            )
+        self.gate_up, self.down = matrices
+
+    def arguments(self, matrix: Matrix, num_active: int, limit: float) -> ctypes.Structure:
+        return arguments(
+            "ExpertArguments",
+            blocks_offset=matrix.offsets[0],
+            scales_offset=matrix.offsets[1],
+            bias_offset=matrix.offsets[2],
+            expert_stride=self.stride,
+            num_inputs=matrix.num_inputs,
+            num_outputs=matrix.num_outputs,
+            num_active=num_active,
+            swiglu_limit=limit,
+        )
+
+
+def _view(rows: NDArray[np.uint8], dtype: Any, *shape: int) -> NDArray[Any]:
+    """The same bytes, [experts, bytes], as another type and shape; experts keep their distance."""
+    typed = rows.view(dtype)
+    inner = np.cumprod((1, *shape[:0:-1]))[::-1][1:]
+    strides = (rows.strides[0], *(int(n) * typed.itemsize for n in inner))
+    return np.lib.stride_tricks.as_strided(typed, shape, strides)
+
+
+@dataclass
+class Routing:
+    ids: NDArray[np.uint32]  # [rows, active], distinct in a row
+    weights: NDArray[np.float32]  # [rows, active], positive with sum 1
+
+    @property
+    def num_rows(self) -> int:
+        return self.ids.shape[0]
+
+    @property
+    def num_active(self) -> int:
+        return self.ids.shape[1]
+
+
+def random_routing(
+    rng: np.random.Generator, num_rows: int, num_experts: int, num_active: int
+) -> Routing:
+    """Every choice of experts is as likely as any other."""
+    ids = np.argsort(rng.random((num_rows, num_experts)), axis=1)[:, :num_active]
+    return routing_to(rng, ids)
+
+
+def routing_to(rng: np.random.Generator, ids: Array) -> Routing:
+    """The given experts, with random weights."""
+    exp = np.exp(rng.standard_normal(ids.shape))
+    weights = exp / exp.sum(axis=1, keepdims=True)
+    return Routing(np.ascontiguousarray(ids, np.uint32), weights.astype(np.float32))
+
+
+def num_tiles(num_pairs: int, num_experts: int, tile_rows: int) -> int:
+    """How many tiles a host that does not know the counts must dispatch."""
+    return num_pairs // tile_rows + num_experts
+
+
+@dataclass
+class Sorted:
+    """What expert_sort makes of a routing."""
+
+    offsets: NDArray[np.uint32]  # [experts + 1]
+    permutation: NDArray[np.uint32]  # [pairs]
+    tiles: NDArray[np.uint32]  # [tiles, 3]: expert, first, count
+
+
+def sort_pairs(ids: Array, num_experts: int, tile_rows: int) -> Sorted:
+    """The twin of expert_sort: pairs by expert, in their old order within each."""
+    flat = ids.reshape(-1)
+    counts = np.bincount(flat, minlength=num_experts)
+    offsets = np.concatenate([[0], np.cumsum(counts)])
+    tiles = np.zeros((num_tiles(flat.size, num_experts, tile_rows), 3), np.uint32)
+    t = 0
+    for expert in range(num_experts):
+        for first in range(offsets[expert], offsets[expert + 1], tile_rows):
+            tiles[t] = expert, first, min(tile_rows, offsets[expert + 1] - first)
+            t += 1
+    return Sorted(
+        offsets.astype(np.uint32), np.argsort(flat, kind="stable").astype(np.uint32), tiles
+    )
+
+
+@dataclass(frozen=True)
+class Shape:
+    num_experts: int
+    embedding_dim: int
+    mlp_dim: int
+    num_active: int
+
+    @staticmethod
+    def strategy() -> st.SearchStrategy["Shape"]:
+        """Any shape of the family: odd numbers of blocks, more than a simdgroup has lanes, ..."""
+
+        def shape(blocks: tuple[int, int], experts: int, active: int) -> "Shape":
+            return Shape(experts, 32 * blocks[0], 32 * blocks[1], min(active, experts))
+
+        small, wide = st.integers(1, 9), st.sampled_from([31, 32, 33, 67])
+        return st.builds(
+            shape,
+            st.tuples(small, small) | st.tuples(wide, small) | st.tuples(small, wide),
+            st.integers(1, 7),
+            st.integers(1, 6),
+        ) | st.builds(shape, st.tuples(*[st.integers(1, 3)] * 2), st.just(128), st.integers(1, 130))
+
+
+# ---- Twins, in float64 ------------------------------------------------------------------------
+
+
+def expected_hidden(
+    experts: Experts, routing: Routing, x: Array, limit: float = SWIGLU_LIMIT
+) -> Array:
+    """[rows, E] -> [rows, active, I]"""
+    hidden = np.empty((*routing.ids.shape, experts.mlp_dim))
+    matrix = experts.gate_up
+    for expert in np.unique(routing.ids):
+        row, slot = np.nonzero(routing.ids == expert)
+        products = x[row].astype(np.float64) @ matrix.weights(expert).T + matrix.biases(expert)
+        # A gate far below 0 makes exp overflow, and the sigmoid 0, as it should be.
+        with np.errstate(over="ignore"):
+            hidden[row, slot] = swiglu(products, limit)
+    return hidden
+
+
+def expected_outputs(experts: Experts, routing: Routing, hidden: Array) -> Array:
+    """Weighted: [rows, active, I] -> [rows, active, E]"""
+    outputs = np.empty((*routing.ids.shape, experts.embedding_dim))
+    matrix = experts.down
+    for expert in np.unique(routing.ids):
+        row, slot = np.nonzero(routing.ids == expert)
+        outputs[row, slot] = weigh_expert(
+            hidden[row, slot].astype(np.float64),
+            matrix.weights(expert),
+            matrix.biases(expert),
+            routing.weights[row, slot].astype(np.float64),
+        )
+    return outputs
+
+
+# ---- Launches: each gives the result of the run and what the kernel wrote -----------------------
+
+
+def run_gate_up_matvec(
+    experts: Experts,
+    routing: Routing,
+    x: NDArray[np.float32],
+    *,
+    limit: float = SWIGLU_LIMIT,
+    num_simdgroups: int | None = None,
+    specialised: bool = False,
+    **options: Any,
+) -> tuple[Any, Array]:
+    """x [rows, E] -> hidden [rows, active, I]"""
+    matrix = experts.gate_up
+    if num_simdgroups is None:
+        num_simdgroups = min(32, ceil_divide(matrix.num_inputs, 1024))
+    hidden = Output((*routing.ids.shape, experts.mlp_dim), np.float32)
+    result = launch(
+        "expert_matvec.metal",
+        "expert_gate_up_matvec",
+        threadgroups=(matrix.num_outputs // MATVEC_OUTPUTS, routing.num_active, routing.num_rows),
+        threads_per_threadgroup=(32 * num_simdgroups, 1, 1),
+        buffers={
+            0: experts.arguments(matrix, routing.num_active, limit),
+            1: experts.bytes,
+            2: routing.ids,
+            3: x,
+            4: hidden.buffer,
+        },
+        constants=constants(matrix, routing) if specialised else None,
+        **options,
+    )
+    return result, hidden.values("hidden")
+
+
+def run_down_matvec(
+    experts: Experts,
+    routing: Routing,
+    hidden: NDArray[np.float32],
+    residual: NDArray[np.float32],
+    *,
+    num_simdgroups: int | None = None,
+    specialised: bool = False,
+    **options: Any,
+) -> tuple[Any, Array]:
+    """hidden [rows, active, I] -> residual [rows, E] with the weighted sum added"""
+    matrix = experts.down
+    if num_simdgroups is None:
+        num_simdgroups = min(32, routing.num_active * ceil_divide(matrix.num_inputs, 1024))
+    updated = Output(residual.shape, np.float32, initial=residual)
+    result = launch(
+        "expert_matvec.metal",
+        "expert_down_matvec",
+        threadgroups=(matrix.num_outputs // MATVEC_OUTPUTS, routing.num_rows, 1),
+        threads_per_threadgroup=(32 * num_simdgroups, 1, 1),
+        buffers={
+            0: experts.arguments(matrix, routing.num_active, 0.0),
+            1: experts.bytes,
+            2: routing.ids,
+            3: routing.weights,
+            4: hidden,
+            5: updated.buffer,
+        },
+        constants=constants(matrix, routing) if specialised else None,
+        **options,
+    )
+    return result, updated.values("residual")
+
+
+def few_rows_threadgroup(matrix: Matrix, num_rows: int) -> tuple[int, int]:
+    """Simdgroups and bytes of threadgroup memory for `num_rows` rows."""
+    num_simdgroups = min(FEW_ROWS_MAX_SIMDGROUPS, ceil_divide(matrix.num_inputs, 1024))
+    tokens = max(2, 1 << (num_rows - 1).bit_length())
+    return num_simdgroups, 4 * num_simdgroups * FEW_ROWS_OUTPUTS * tokens
+
+
+def run_gate_up_few_rows(
+    experts: Experts,
+    routing: Routing,
+    order: Sorted,
+    x: NDArray[np.float32],
+    *,
+    limit: float = SWIGLU_LIMIT,
+    num_simdgroups: int | None = None,
+    specialised: bool = False,
+    **options: Any,
+) -> tuple[Any, Array]:
+    """x [rows, E] -> hidden [pairs, I] in sorted order"""
+    matrix = experts.gate_up
+    usual, num_bytes = few_rows_threadgroup(matrix, routing.num_rows)
+    num_simdgroups = num_simdgroups or usual
+    hidden = Output((routing.ids.size, experts.mlp_dim), np.float32)
+    result = launch(
+        "expert_few_rows.metal",
+        "expert_gate_up_few_rows",
+        threadgroups=(ceil_divide(matrix.num_outputs, FEW_ROWS_OUTPUTS), len(order.tiles), 1),
+        threads_per_threadgroup=(32 * num_simdgroups, 1, 1),
+        buffers={
+            0: experts.arguments(matrix, routing.num_active, limit),
+            1: experts.bytes,
+            2: order.tiles,
+            3: order.permutation,
+            4: x,
+            5: hidden.buffer,
+        },
+        threadgroup_memory={0: num_bytes // usual * num_simdgroups},
+        constants=constants(matrix, routing) if specialised else None,
+        **options,
+    )
+    return result, hidden.values("hidden")
+
+
+def run_down_few_rows(
+    experts: Experts,
+    routing: Routing,
+    order: Sorted,
+    hidden: NDArray[np.float32],
+    *,
+    num_simdgroups: int | None = None,
+    specialised: bool = False,
+    **options: Any,
+) -> tuple[Any, Array]:
+    """hidden [pairs, I] in sorted order -> outputs [rows, active, E], weighted"""
+    matrix = experts.down
+    usual, num_bytes = few_rows_threadgroup(matrix, routing.num_rows)
+    num_simdgroups = num_simdgroups or usual
+    outputs = Output((*routing.ids.shape, experts.embedding_dim), np.float32)
+    result = launch(
+        "expert_few_rows.metal",
+        "expert_down_few_rows",
+        threadgroups=(ceil_divide(matrix.num_outputs, FEW_ROWS_OUTPUTS), len(order.tiles), 1),
+        threads_per_threadgroup=(32 * num_simdgroups, 1, 1),
+        buffers={
+            0: experts.arguments(matrix, routing.num_active, 0.0),
+            1: experts.bytes,
+            2: order.tiles,
+            3: order.permutation,
+            4: routing.weights,
+            5: hidden,
+            6: outputs.buffer,
+        },
+        threadgroup_memory={0: num_bytes // usual * num_simdgroups},
+        constants=constants(matrix, routing) if specialised else None,
+        **options,
+    )
+    return result, outputs.values("outputs")
+
+
+def run_gate_up_matmul(
+    experts: Experts,
+    routing: Routing,
+    order: Sorted,
+    x: NDArray[np.float16],
+    *,
+    limit: float = SWIGLU_LIMIT,
+    specialised: bool = False,
+    **options: Any,
+) -> tuple[Any, Array]:
+    """x [rows, E] -> hidden [pairs, I] in sorted order"""
+    matrix = experts.gate_up
+    hidden = Output((routing.ids.size, experts.mlp_dim), np.float16)
+    result = launch(
+        "expert_matmul.metal",
+        "expert_gate_up_matmul",
+        threadgroups=(len(order.tiles), ceil_divide(matrix.num_outputs, MATMUL_OUTPUTS), 1),
+        threads_per_threadgroup=(MATMUL_THREADS, 1, 1),
+        buffers={
+            0: experts.arguments(matrix, routing.num_active, limit),
+            1: experts.bytes,
+            2: order.tiles,
+            3: order.permutation,
+            4: x,
+            5: hidden.buffer,
+        },
+        constants=constants(matrix, routing) if specialised else None,
+        **options,
+    )
+    return result, hidden.values("hidden")
+
+
+def run_down_matmul(
+    experts: Experts,
+    routing: Routing,
+    order: Sorted,
+    hidden: NDArray[np.float16],
+    *,
+    specialised: bool = False,
+    **options: Any,
+) -> tuple[Any, Array]:
+    """hidden [pairs, I] in sorted order -> outputs [rows, active, E], weighted"""
+    matrix = experts.down
+    outputs = Output((*routing.ids.shape, experts.embedding_dim), np.float32)
+    result = launch(
+        "expert_matmul.metal",
+        "expert_down_matmul",
+        threadgroups=(len(order.tiles), ceil_divide(matrix.num_outputs, MATMUL_OUTPUTS), 1),
+        threads_per_threadgroup=(MATMUL_THREADS, 1, 1),
+        buffers={
+            0: experts.arguments(matrix, routing.num_active, 0.0),
+            1: experts.bytes,
+            2: order.tiles,
+            3: order.permutation,
+            4: routing.weights,
+            5: hidden,
+            6: outputs.buffer,
+        },
+        constants=constants(matrix, routing) if specialised else None,
+        **options,
+    )
+    return result, outputs.values("outputs")
+
+
+def run_sort(
+    ids: NDArray[np.uint32], num_experts: int, tile_rows: int, **options: Any
+) -> tuple[Any, Sorted]:
+    tiles = num_tiles(ids.size, num_experts, tile_rows)
+    outputs = [Output(shape, np.uint32) for shape in ((num_experts + 1,), (ids.size,), (tiles, 3))]
+    result = launch(
+        "expert_sort.metal",
+        "expert_sort",
+        threadgroups=(1, 1, 1),
+        threads_per_threadgroup=(SORT_THREADS, 1, 1),
+        buffers={
+            0: arguments(
+                "ExpertSortArguments",
+                num_pairs=ids.size,
+                num_experts=num_experts,
+                tile_rows=tile_rows,
+                num_tiles=tiles,
+            ),
+            1: ids,
+            2: outputs[0].buffer,
+            3: outputs[1].buffer,
+            4: outputs[2].buffer,
+        },
+        **options,
+    )
+    return result, Sorted(
+        outputs[0].values("offsets"), outputs[1].values("permutation"), outputs[2].values("tiles")
+    )
+
+
+def run_combine(
+    outputs: NDArray[np.float32], residual: NDArray[np.float32], **options: Any
+) -> tuple[Any, Array]:
+    """outputs [rows, active, E], residual [rows, E] -> residual with the outputs added"""
+    num_rows, num_active, num_columns = outputs.shape
+    updated = Output(residual.shape, np.float32, initial=residual)
+    result = launch(
+        "expert_combine.metal",
+        "expert_combine",
+        threads=(num_columns // 4, num_rows, 1),
+        threads_per_threadgroup=(64, 2, 1),
+        buffers={
+            0: arguments(
+                "ExpertCombineArguments",
+                num_columns=num_columns,
+                num_rows=num_rows,
+                num_active=num_active,
+            ),
+            1: outputs,
+            2: updated.buffer,
+        },
+        **options,
+    )
+    return result, updated.values("residual")
+
+
+def constants(matrix: Matrix, routing: Routing) -> Mapping[int, int]:
+    """What a pipeline for this shape alone is built with."""
+    return {
+        CONSTANT_INPUTS: matrix.num_inputs,
+        CONSTANT_OUTPUTS: matrix.num_outputs,
+        CONSTANT_ACTIVE: routing.num_active,
+    }
