@@ -216,7 +216,10 @@ text run_threadgroups(const metal_host_launch_request& request, const device_buf
             return machine.error();
         }
 #if METAL_HOST_TRACE
-        trace::threadgroup_end();
+        if (const text error = trace::threadgroup_end(); !error.empty()) {
+            machine.stop(error);
+            return machine.error();
+        }
 #endif
         text damage = memory.check_guards();
         damage = damage.empty() ? buffers.check_guards() : damage;

@@ -262,7 +262,11 @@ bool scheduler::complete_barrier() {
     }
     num_at_barrier_ = 0;
 #if METAL_HOST_TRACE
-    trace::threadgroup_barrier_completed(barrier_fenced_, barrier_);
+    if (const std::string error = trace::threadgroup_barrier_completed(barrier_fenced_, barrier_); !error.empty()) {
+        detail::running = nullptr;
+        stop(error);
+        return false;
+    }
 #endif
     for (uint32_t s = 0; s < num_simdgroups_; ++s) {
         simdgroups_[s].ready = simdgroups_[s].live;
