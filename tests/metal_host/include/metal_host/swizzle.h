@@ -12,6 +12,14 @@ struct vec;
 
 namespace detail {
 
+template <int...>
+inline constexpr bool are_neighbours = false;
+template <int I, int J>
+inline constexpr bool are_neighbours<I, J> = J == I + 1;
+
+template <int I, int...>
+inline constexpr int first_of = I;
+
 // Components i, j, ... of a vector with N elements. Vector is vec<T, number of indices>; it is a parameter of its own
 // so that argument-dependent lookup finds that vector's operators.
 template <typename Vector, typename T, int N, int... Indices>
@@ -20,15 +28,27 @@ public:
     swizzle_of() = default;
     swizzle_of(const swizzle_of&) = default;
 
-    operator Vector() const { return Vector(elements_[Indices]...); }
+    operator Vector() const {
+        if constexpr (are_neighbours<Indices...>) { // one access to memory
+            Vector result;
+            __builtin_memcpy(result.elements, elements_ + first_of<Indices...>, sizeof(result.elements));
+            return result;
+        } else {
+            return Vector(elements_[Indices]...);
+        }
+    }
 
     // Of the same components of another vector: not a copy of all N elements, as the implicit assignment would be.
     swizzle_of& operator=(const swizzle_of& other) { return *this = Vector(other); }
 
     swizzle_of& operator=(Vector value) {
         static_assert(!has_duplicate(), "a swizzle that is assigned to must not name a component twice");
-        int next = 0;
-        ((elements_[Indices] = value.elements[next++]), ...);
+        if constexpr (are_neighbours<Indices...>) {
+            __builtin_memcpy(elements_ + first_of<Indices...>, value.elements, sizeof(value.elements));
+        } else {
+            int next = 0;
+            ((elements_[Indices] = value.elements[next++]), ...);
+        }
         return *this;
     }
 

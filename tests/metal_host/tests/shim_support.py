@@ -1,0 +1,105 @@
+"""What the tests of the shim share: kernels compiled by both compilers, launched over arrays."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+import pytest
+from metal_host import CompileError, Library
+from metal_host.compiler import find_compiler
+from numpy.typing import NDArray
+
+KERNELS = Path(__file__).parent / "kernels"
+
+Array: TypeAlias = NDArray[Any]
+
+# The compilers' families, for METAL_HOST_CXX; None is what the host device takes by itself: clang.
+CLANG = "clang++"
+GCC = "g++"
+both_compilers = pytest.mark.parametrize("compiler", [CLANG, GCC])
+
+
+@cache
+def library(path: Path, compiler: str = CLANG, mode: str = "plain") -> Library:
+    """The kernels of a file, by one of the two compilers. Skips the test where it is missing."""
+    with pytest.MonkeyPatch.context() as patch:
+        if compiler == CLANG:
+            patch.delenv("METAL_HOST_CXX", raising=False)
+        else:
+            patch.setenv("METAL_HOST_CXX", compiler)
+        find_compiler.cache_clear()
+        try:
+            found = find_compiler(mode)
+            if found.is_clang != (compiler == CLANG):
+                pytest.skip(f"there is no {compiler} here")
+            return Library(path, mode=mode)
+        finally:
+            find_compiler.cache_clear()
+
+
+def shim_kernels(name: str, compiler: str = CLANG, mode: str = "plain") -> Library:
+    """kernels/shim_<name>.metal."""
+    return library(KERNELS / f"shim_{name}.metal", compiler, mode)
+
+
+def kernels_of(text: str, folder: Path, compiler: str = CLANG, mode: str = "plain") -> Library:
+    """Kernels whose source a test has written itself."""
+    path = folder / "shim_generated.metal"
+    path.write_text(text)
+    return library.__wrapped__(path, compiler, mode)
+
+
+def complaint(body: str, folder: Path) -> str:
+    """What the compiler says about a kernel of this body; the test fails if it compiles."""
+    text = f"""#include <metal_stdlib>
+#include <metal_simdgroup_matrix>
+using namespace metal;
+kernel void rejected(device uint* output [[buffer(0)]], uint lane [[thread_index_in_simdgroup]]) {{
+    {body}
+    output[lane] = 1;
+}}
+"""
+    try:
+        kernels_of(text, folder)
+    except CompileError as error:
+        return str(error)
+    pytest.fail(f"Metal rejects this, the shim compiles it: {body}")
+
+
+def run_each(compiled: Library, kernel: str, *buffers: Array, threads: int, group: int = 256) -> None:
+    """One thread for each element; `buffers` are buffers 0, 1 and so on."""
+    compiled.run(
+        kernel,
+        threads=(threads, 1, 1),
+        threads_per_threadgroup=(min(group, threads), 1, 1),
+        buffers=dict(enumerate(buffers)),
+    )
+
+
+def run_simdgroup(compiled: Library, kernel: str, *buffers: Array, lanes: int = 32) -> None:
+    """One threadgroup of one simdgroup."""
+    compiled.run(
+        kernel,
+        threadgroups=(1, 1, 1),
+        threads_per_threadgroup=(lanes, 1, 1),
+        buffers=dict(enumerate(buffers)),
+    )
+
+
+def assert_same_bits(actual: Array, expected: Array, describe: Callable[[Any], str]) -> None:
+    """Element by element; any NaN equals any NaN. `describe(index)` says which element it is."""
+    assert actual.dtype == expected.dtype, "the test compares arrays of different types"
+    bits = np.dtype(f"u{actual.dtype.itemsize}")
+    same = actual.view(bits) == expected.view(bits)
+    if np.issubdtype(actual.dtype, np.floating):
+        same |= np.isnan(actual) & np.isnan(expected)
+    if not same.all():
+        index = tuple(int(i) for i in np.argwhere(~same)[0])
+        pytest.fail(
+            f"{describe(index if len(index) > 1 else index[0])}: {actual[index]!r}, "
+            f"expected {expected[index]!r}; {int((~same).sum())} of {same.size} differ"
+        )
