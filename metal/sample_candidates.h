@@ -111,13 +111,12 @@ inline uint draw_candidate(thread Candidates& candidates,
         if (has_top_k) {
             total = sum_of_weights(candidates, sums.after_top_k, here);
         }
-        const ulong share = ulong(options.top_p * 18446744073709551616.0f); // of 2^64; exact but for the tiniest
-        const ulong wanted = multiply_high(total, share) + (total * share != 0 ? 1 : 0);
-        const Selection reached = select(candidates, candidates.highest - 1, max(wanted, 1ul), memory, here);
+        const ulong wanted = share_of(total, options.top_p);
+        const Selection reached = select(candidates, candidates.highest - 1, wanted, memory, here);
         if (reached.found) { // else min_p has left out tokens that top_p would keep
             const ulong each =
                 fixed_weight(candidates.highest - reached.distance, candidates.highest, candidates.temperature);
-            const ulong num_ties = (max(wanted, 1ul) - reached.before + each - 1) / each;
+            const ulong num_ties = (wanted - reached.before + each - 1) / each;
             keep_down_to(candidates, reached, num_ties, num_ties * each == reached.at, vocabulary_size, memory, here);
         }
     }

@@ -5,7 +5,9 @@
 // - top_k: the k-th highest of them. There are k groups with a token of at least that key, so the k-th most likely
 // token
 //   has at least that key, too. Most groups' second token is far below it: about k tokens are gathered.
-// - top_p: tokens of less than (1 - top_p) / V of the whole have less than 1 - top_p together, so those above suffice.
+// - top_p: where the groups' highest weights, the largest first, reach top_p of the whole. The few tokens that make up
+//   most of a distribution lie in different groups, so this is close. If they do not reach it, the tail is heavy; then
+//   tokens of less than (1 - top_p) / V of the whole are left out, which have less than 1 - top_p together.
 // - min_p: a weight is a logit.
 // Top_k alone decides where it is in use, because top_p is a share of what top_k keeps, all of which must be gathered.
 //
@@ -20,17 +22,46 @@
 using namespace metal;
 using namespace gptoss_metal;
 
-// Groups by how far below the highest key theirs is.
+// Groups by how far below the highest key theirs is; counted, or measured by the weight of their most likely token.
 struct RankedGroups {
     device const uint2* groups;
     uint highest;
+    float temperature;
+    bool weighted;
     uint count;
 
     Element get(uint index) const {
         const uint key = groups[index].x;
-        return {highest - key, key == forbidden_key ? 0ul : 1ul};
+        Element element;
+        element.distance = highest - key;
+        element.measure = weighted ? fixed_weight(key, highest, temperature) : (key == forbidden_key ? 0ul : 1ul);
+        return element;
     }
 };
+
+// A key that leaves out less than 1 - top_p of the whole.
+inline uint cut_of_top_p(thread RankedGroups& ranked,
+                         float top_p,
+                         ulong total,
+                         uint vocabulary_size,
+                         threadgroup SelectMemory& memory,
+                         ThreadPlace here) {
+    // A little more than is wanted: this kernel and sample_draw may be compiled to round a total differently.
+    const ulong wanted = share_of(total, top_p);
+    ranked.weighted = true;
+    const Selection reached = select(ranked, ranked.highest - 1, wanted + (wanted >> 20), memory, here);
+    if (reached.found) {
+        return ranked.highest - reached.distance;
+    }
+    // Half of that share, and a little less again where temperatures are small: roundings must not lift the cut.
+    const float share = 0.5f * (1.0f - top_p) * (float(total) / weight_unit) / float(vocabulary_size);
+    const uint key = key_at_weight(ranked.highest, share, ranked.temperature);
+    if (key == forbidden_key) {
+        return key;
+    }
+    const float logit = key_logit(key);
+    return sortable_bits(logit - 1e-6f * fabs(logit));
+}
 
 // Dispatch threadgroups [1, rows] of a multiple of 32 threads.
 kernel void sample_cut(constant SamplingArguments& arguments [[buffer(0)]],
@@ -68,6 +99,8 @@ kernel void sample_cut(constant SamplingArguments& arguments [[buffer(0)]],
     threadgroup_barrier(mem_flags::mem_threadgroup);
     highest = collect_max(highest_keys, here);
     ranked.highest = highest;
+    ranked.temperature = temperature;
+    ranked.weighted = false;
 
     uint cut = 1; // above forbidden_key: every token that may be drawn
     if (highest == forbidden_key || highest >= infinite_key) {
@@ -85,14 +118,8 @@ kernel void sample_cut(constant SamplingArguments& arguments [[buffer(0)]],
             }
             deposit_sum_64(sum, sums, here);
             threadgroup_barrier(mem_flags::mem_threadgroup);
-            const float total = float(collect_sum_64(sums, here)) / weight_unit;
-            // Half of it, and a little less again where temperatures are small: roundings must not lift the cut.
-            const float share = 0.5f * (1.0f - row_options.top_p) * total / float(vocabulary_size);
-            const uint key = key_at_weight(highest, share, temperature);
-            if (key != forbidden_key) {
-                const float logit = key_logit(key);
-                cut = max(cut, sortable_bits(logit - 1e-6f * fabs(logit)));
-            }
+            const ulong total = collect_sum_64(sums, here);
+            cut = max(cut, cut_of_top_p(ranked, row_options.top_p, total, vocabulary_size, select_memory, here));
         }
         if (row_options.min_p > 0.0f) {
             cut = max(cut, key_at_weight(highest, row_options.min_p, temperature));

@@ -100,7 +100,8 @@ kernel void sample_draw(constant SamplingArguments& arguments [[buffer(0)]],
     const uint vocabulary_size = arguments.vocabulary_size;
     constant SamplingOptions& row_options = options[row];
     const ThreadPlace here = thread_place(thread_index, lane, simdgroup, num_simdgroups);
-    if (states[row].status != sampling_goes_on) {
+    const SamplingState state = states[row];
+    if (state.status != sampling_goes_on) {
         if (here.index == 0) {
             results[row] = no_result(sampling_had_ended);
         }
@@ -119,7 +120,8 @@ kernel void sample_draw(constant SamplingArguments& arguments [[buffer(0)]],
     }
     deposit_max(highest, highest_keys, here);
     deposit_max(model_highest, model_highest_keys, here);
-    threadgroup_barrier(mem_flags::mem_threadgroup);
+    // Of device memory, too: from here on the state may be written, and all have to have read it.
+    threadgroup_barrier(mem_flags::mem_threadgroup | mem_flags::mem_device);
     highest = collect_max(highest_keys, here);
     model_highest = collect_max(model_highest_keys, here);
 
@@ -156,7 +158,7 @@ kernel void sample_draw(constant SamplingArguments& arguments [[buffer(0)]],
     first_group = collect_min(first_groups, here);
 
     // Where the token is: itself, among candidates, or else its group.
-    const ulong random = uniform_random(row_options.seed, states[row].position);
+    const ulong random = uniform_random(row_options.seed, state.position);
     const bool among_candidates = needs_candidates(row_options, vocabulary_size);
     uint token = no_token;
     Selection drawn_group = {true, first_group, 0, 0};
@@ -215,7 +217,7 @@ kernel void sample_draw(constant SamplingArguments& arguments [[buffer(0)]],
         seen[word] |= 1u << (token % group_size);
         generated[word] |= 1u << (token % group_size);
         counts[ulong(row) * vocabulary_size + token] += 1;
-        states[row].position += 1;
+        states[row].position = state.position + 1;
         states[row].status = result.status;
     }
 }

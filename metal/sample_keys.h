@@ -8,6 +8,7 @@
 
 #include "arguments.h"
 #include "numbers.h"
+#include "random.h"
 
 namespace gptoss_metal {
 
@@ -73,6 +74,12 @@ inline uint fixed_group_weight(uint key, uint highest_of_group, float temperatur
 inline ulong rescaled_weight(uint2 group, uint highest, float temperature) {
     constexpr float unit = weight_unit / group_weight_unit;
     return ulong(float(group.y) * (weight(group.x, highest, temperature) * unit) + 0.5f);
+}
+
+// The least integer that is at least `share` (below 1) of a total of weights, and at least 1.
+inline ulong share_of(ulong total, float share) {
+    const ulong fraction = ulong(share * 18446744073709551616.0f); // of 2^64; exact unless the share is below 2^-40
+    return max(multiply_high(total, fraction) + (total * fraction != 0 ? 1 : 0), 1ul);
 }
 
 // The key of the lowest logit whose weight is at least `share` (above 0) of the highest; forbidden_key if all are.
