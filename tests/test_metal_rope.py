@@ -92,7 +92,7 @@ def expected_rotation(heads: Array, first_position: int) -> Array:
 
 def assert_is_rounded(actual: Array, expected: Array, what: str) -> None:
     """fp16, rounded from what may be 1e-6 away from the exact value."""
-    ulp = np.maximum(np.abs(np.spacing(expected.astype(np.float16))).astype(float), 2.0**-24)
+    ulp = np.spacing(np.abs(expected).astype(np.float16)).astype(float)
     error = np.abs(actual.astype(float) - expected)
     allowed = 0.5 * ulp + 1e-6 * np.maximum(1, np.abs(expected))
     worst = np.unravel_index(int(np.argmax(error - allowed)), error.shape)
