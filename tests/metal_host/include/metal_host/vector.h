@@ -131,7 +131,9 @@ struct vec : detail::vector_storage<T, N> {
     using detail::vector_storage<T, N>::elements;
 
     vec() = default;
-    vec(const vec&) = default;
+    // Not by default: compilers split a default copy into accesses of single elements where these are used one by one,
+    // and a vector in memory is one access on the GPU.
+    vec(const vec& other) : detail::vector_storage<T, N>() { *this = other; }
 
     vec& operator=(const vec& other) {
         if constexpr (detail::has_native_vector<T, N>) {
