@@ -48,7 +48,7 @@ class Compiler:
     version: str  # its first line of --version
 
     def supports(self, mode: str) -> bool:
-        """g++ takes part in plain and trace mode only: what asan reports relies on clang's calls."""
+        """Not g++ asan mode: what that reports relies on the calls that clang makes."""
         return self.is_clang or mode != "asan"
 
 
@@ -126,13 +126,14 @@ def _kernel_flags(compiler: Compiler, mode: str) -> list[str]:
             "-fno-sanitize=function,vptr",  # of classes, which kernels do not have
         ]
     if mode == "trace":
-        flags += ["-fsanitize=thread"]
+        # Without tail calls: the line of an access is that of the call's return address.
+        flags += ["-fsanitize=thread", "-fno-optimize-sibling-calls"]
         # Calls only at memory accesses; and reads that a write follows count as well. One call for
         # each access in the source: what the host's compiler would join into vectors is not one
         # access on a GPU (and of vectors beyond 16 bytes, clang instruments none).
         flags += (
             [
-                *("-fno-vectorize", "-fno-slp-vectorize"),
+                *("-fno-vectorize", "-fno-slp-vectorize", "-mllvm", "-disable-vector-combine"),
                 *("-mllvm", "-tsan-instrument-func-entry-exit=0"),
                 *("-mllvm", "-tsan-instrument-read-before-write"),
             ]

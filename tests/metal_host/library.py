@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from metal_host import asan
 from metal_host.compiler import MODES, build_kernels, build_machine
 from metal_host.locations import resolve_locations
 from metal_host.source import Kernel, read_source
@@ -69,6 +70,22 @@ class _Request(ctypes.Structure):  # metal_host_launch_request in launch.h
     )
 
 
+@dataclass(frozen=True)
+class CompiledLibrary:
+    """Where the compiled kernels of a file are, and the machine that they are linked with."""
+
+    kernels: dict[str, Kernel]
+    machine: Path
+    library: Path
+
+
+def compile_library(path: Path, mode: str) -> CompiledLibrary:
+    """Compiles a .metal file, unless the cache has it."""
+    source = read_source(path.resolve())
+    machine = build_machine(mode)
+    return CompiledLibrary(source.kernels, machine, build_kernels(source, path.stem, mode, machine))
+
+
 # A launch and what is read of it afterwards belong together.
 _launching = threading.Lock()
 
@@ -79,13 +96,14 @@ class Library:
     def __init__(self, path: str | Path, mode: str = "plain") -> None:
         if mode not in MODES:
             raise ValueError(f"mode {mode!r}: it must be one of {', '.join(MODES)}")
+        if mode == "asan":
+            asan.check_loaded()
         self.path = Path(path).resolve()
         self.mode = mode
-        source = read_source(self.path)
-        self.kernels: dict[str, Kernel] = source.kernels
-        machine = build_machine(mode)
-        self._machine = ctypes.CDLL(str(machine))
-        self._library = ctypes.CDLL(str(build_kernels(source, self.path.stem, mode, machine)))
+        compiled = compile_library(self.path, mode)
+        self.kernels: dict[str, Kernel] = compiled.kernels
+        self._machine = ctypes.CDLL(str(compiled.machine))
+        self._library = ctypes.CDLL(str(compiled.library))
         self._machine.metal_host_launch.restype = ctypes.c_char_p
         self._machine.metal_host_switches.restype = ctypes.c_uint64
         self._library.metal_host_kernel_records.restype = ctypes.c_void_p

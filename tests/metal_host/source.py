@@ -1,4 +1,4 @@
-"""A Metal source as C++: the few rewritings that macros cannot do, and the signatures of its kernels.
+"""A Metal source as C++: what macros cannot rewrite, and the signatures of its kernels.
 
 Every rewriting keeps the lines where they are, so that the compiler, the sanitizers and the errors
 of a launch name the lines of the .metal file:
@@ -100,7 +100,9 @@ def read_source(path: Path) -> HostSource:
         raise SourceError(f"there is no file {path}")
     outlines = read_outlines(path)
     names = {
-        outline.path: HostSource.MAIN_FILE if outline is outlines[-1] else f"{i}_{outline.path.name}"
+        outline.path: HostSource.MAIN_FILE
+        if outline is outlines[-1]
+        else f"{i}_{outline.path.name}"
         for i, outline in enumerate(outlines)
     }
     constants = _find_launch_constants(outlines)
@@ -133,7 +135,7 @@ def read_source(path: Path) -> HostSource:
 
 
 def _find_launch_constants(outlines: list[Outline]) -> dict[str, Declaration]:
-    """Constants whose value a launch decides: function constants, and what is computed from them."""
+    """Constants whose value a launch decides: function constants, and what they decide."""
     found: dict[str, Declaration] = {}
     for outline in outlines:
         for declaration in outline.declarations:
@@ -249,7 +251,7 @@ def _instantiation(
     templates: dict[str, Function],
     constants: dict[str, Declaration],
 ) -> Kernel:
-    """`template [[host_name("f_4")]] kernel decltype(f<4>) f<4>;` or `... kernel void f<4>(...);`."""
+    """`template [[host_name("f_4")]] kernel decltype(f<4>) f<4>;` or `... void f<4>(...);`."""
     where = f"{outline.path}:{declaration.line}"
     host_name = _host_name(declaration.attributes)
     if host_name is None:
@@ -258,21 +260,23 @@ def _instantiation(
             "it has no other name that a launch could give"
         )
     tokens = declaration.tokens
-    for first in range(len(tokens) - 2, -1, -1):
-        if tokens[first].text in templates and tokens[first + 1].text == "<":
-            if any(token.text == "decltype" for token in tokens[max(0, first - 2) : first]):
-                continue
-            depth, last = 0, first + 1
-            while last < len(tokens):
-                depth += (tokens[last].text == "<") - (tokens[last].text == ">")
-                if depth == 0:
-                    break
-                depth += 0
-                last += 1
-            function = templates[tokens[first].text]
-            expression = spelled(tokens[first : last + 1])
+    for first, token in enumerate(tokens[:-1]):
+        in_decltype = first >= 2 and tokens[first - 2].text == "decltype"
+        if token.text in templates and tokens[first + 1].text == "<" and not in_decltype:
+            expression = spelled(tokens[first : _after_angles(tokens, first + 1)])
+            function = templates[token.text]
             return _kernel(outline, function, host_name, expression, declaration.line, constants)
     raise SourceError(f"{where}: no kernel template of this file is instantiated here")
+
+
+def _after_angles(tokens: list[Token], opening: int) -> int:
+    """The index after the `>` that closes the `<` at `opening`."""
+    depth = 0
+    for index in range(opening, len(tokens)):
+        depth += (tokens[index].text == "<") - (tokens[index].text == ">")
+        if depth == 0:
+            return index + 1
+    return len(tokens)
 
 
 def _kernel(

@@ -1,15 +1,16 @@
-"""Structs of a C header as ctypes.Structure classes, so that tests fill the very arguments that kernels read."""
+"""Structs of a C header as ctypes classes: tests fill the very arguments that kernels read."""
 
 from __future__ import annotations
 
 import ctypes
 import re
 from pathlib import Path
+from typing import Any
 
 from metal_host.syntax import SourceError
 
 # What both compilers lay out alike.
-_TYPES: dict[str, type] = {
+_TYPES: dict[str, Any] = {
     "uint32_t": ctypes.c_uint32,
     "int32_t": ctypes.c_int32,
     "uint64_t": ctypes.c_uint64,
@@ -23,10 +24,10 @@ _TYPES: dict[str, type] = {
 
 
 def read_structs(path: str | Path) -> dict[str, type[ctypes.Structure]]:
-    """All structs of a header, by name. Members are numbers or arrays of them, or earlier structs."""
+    """The structs of a header. Members are numbers or arrays of them, or earlier structs."""
     path = Path(path)
     text = _without_comments(path.read_text())
-    types: dict[str, type] = dict(_TYPES)
+    types: dict[str, Any] = dict(_TYPES)
     structs: dict[str, type[ctypes.Structure]] = {}
     for match in re.finditer(r"\bstruct\s+(\w+)\s*\{([^{}]*)\}\s*;", text):
         line = text.count("\n", 0, match.start()) + 1
@@ -38,13 +39,11 @@ def read_structs(path: str | Path) -> dict[str, type[ctypes.Structure]]:
 
 
 def _without_comments(text: str) -> str:
-    return re.sub(
-        r"//[^\n]*|/\*.*?\*/", lambda m: "\n" * m[0].count("\n"), text, flags=re.DOTALL
-    )
+    return re.sub(r"//[^\n]*|/\*.*?\*/", lambda m: "\n" * m[0].count("\n"), text, flags=re.DOTALL)
 
 
-def _read_members(body: str, types: dict[str, type], where: str) -> list[tuple[str, type]]:
-    fields: list[tuple[str, type]] = []
+def _read_members(body: str, types: dict[str, Any], where: str) -> list[tuple[str, Any]]:
+    fields: list[tuple[str, Any]] = []
     for statement in filter(None, (part.strip() for part in body.split(";"))):
         match = re.fullmatch(r"(\w+)\s+(\w+(?:\s*\[\s*\d+\s*\])*(?:\s*,\s*\w+)*)", statement)
         if match is None or match[1] not in types:

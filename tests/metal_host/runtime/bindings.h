@@ -28,12 +28,12 @@ enum class parameter_kind : uint32_t { buffer, threadgroup_memory, position };
 
 struct parameter {
     parameter_kind kind;
-    int index;             // of buffer or threadgroup memory
-    std::size_t size;      // bytes that at least have to be there: of the struct behind a reference, else of one element
+    int index;        // of buffer or threadgroup memory
+    std::size_t size; // bytes that at least have to be there: of the struct behind a reference, else of one element
     std::size_t alignment; // of an element
     bool is_reference;
     bool is_writable;
-    bool (*is_present)();  // null: always. Else what [[function_constant(name)]] of the parameter says
+    bool (*is_present)(); // null: always. Else what [[function_constant(name)]] of the parameter says
     const char* name = "";
 };
 
@@ -149,25 +149,26 @@ parameter describe_position() {
     return {parameter_kind::position, 0, 0, 1, false, false, nullptr};
 }
 
-#define METAL_HOST_POSITION(name, only_scalar, ...)                                   \
-    struct name {                                                                     \
-        template <class P>                                                            \
-        static parameter describe() {                                                 \
-            return describe_position<P, only_scalar>();                               \
-        }                                                                             \
-        template <class P>                                                            \
-        METAL_HOST_UNTRACED static P pass() {                                         \
-            [[maybe_unused]] const thread_state& thread = current();                  \
-            [[maybe_unused]] const threadgroup_state& group = current_threadgroup();  \
-            return pass_extent<P>(__VA_ARGS__);                                       \
-        }                                                                             \
+#define METAL_HOST_POSITION(name, only_scalar, ...)                                  \
+    struct name {                                                                    \
+        template <class P>                                                           \
+        static parameter describe() {                                                \
+            return describe_position<P, only_scalar>();                              \
+        }                                                                            \
+        template <class P>                                                           \
+        METAL_HOST_UNTRACED static P pass() {                                        \
+            [[maybe_unused]] const thread_state& thread = current();                 \
+            [[maybe_unused]] const threadgroup_state& group = current_threadgroup(); \
+            return pass_extent<P>(__VA_ARGS__);                                      \
+        }                                                                            \
     };
 
 inline extent scalar(uint32_t value) {
     return {value, 0, 0};
 }
 
-// By dispatch: of a full threadgroup. The others: of this threadgroup, which is smaller at the edge of a grid of threads.
+// By dispatch: of a full threadgroup. The others: of this threadgroup, which is smaller at the edge of a grid of
+// threads.
 inline uint32_t dispatched_threads(const threadgroup_state& group) {
     return static_cast<uint32_t>(group.threads_per_threadgroup.count());
 }
@@ -175,8 +176,8 @@ inline uint32_t dispatched_threads(const threadgroup_state& group) {
 METAL_HOST_POSITION(thread_position_in_grid,
                     false,
                     {group.position.x * group.threads_per_threadgroup.x + thread.position.x,
-                     group.position.y * group.threads_per_threadgroup.y + thread.position.y,
-                     group.position.z * group.threads_per_threadgroup.z + thread.position.z})
+                     group.position.y* group.threads_per_threadgroup.y + thread.position.y,
+                     group.position.z* group.threads_per_threadgroup.z + thread.position.z})
 METAL_HOST_POSITION(thread_position_in_threadgroup, false, thread.position)
 METAL_HOST_POSITION(thread_index_in_threadgroup, true, scalar(thread.index))
 METAL_HOST_POSITION(thread_index_in_simdgroup, true, scalar(thread.lane))

@@ -38,16 +38,14 @@ device_buffers::device_buffers(std::vector<binding> bindings) : bindings_(std::m
     for (copy& c : copies_) {
         // What overlaps keeps the caller's offsets, so the caller's alignment (modulo 16) as well.
         const std::size_t misalignment = reinterpret_cast<uintptr_t>(c.source) % 16;
-        const bool is_shared =
-            std::count_if(bindings_.begin(), bindings_.end(), [&](const binding& b) {
-                return b.data >= c.source && b.data < c.source + c.size;
-            }) > 1;
+        const bool is_shared = std::count_if(bindings_.begin(), bindings_.end(), [&](const binding& b) {
+                                   return b.data >= c.source && b.data < c.source + c.size;
+                               }) > 1;
         const std::size_t lead = is_shared ? misalignment : 0;
         const std::size_t padded = round_up(lead + c.size, 16);
         const std::size_t accessible = round_up(padded, page_size);
         c.mapping_size = guard_size + accessible + guard_size;
-        void* mapping =
-            mmap(nullptr, c.mapping_size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+        void* mapping = mmap(nullptr, c.mapping_size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
         if (mapping == MAP_FAILED ||
             mprotect(static_cast<std::byte*>(mapping) + guard_size, accessible, PROT_READ | PROT_WRITE) != 0) {
             throw std::bad_alloc();
@@ -74,8 +72,8 @@ device_buffers::~device_buffers() {
 }
 
 const device_buffers::copy& device_buffers::copy_of(const binding& b) const {
-    const auto next = std::upper_bound(
-        copies_.begin(), copies_.end(), b.data, [](const std::byte* data, const copy& c) { return data < c.source; });
+    const auto next = std::upper_bound(copies_.begin(), copies_.end(), b.data,
+                                       [](const std::byte* data, const copy& c) { return data < c.source; });
     return *(next - 1);
 }
 
@@ -111,8 +109,8 @@ std::string device_buffers::describe(const void* address) const {
         const binding& b = bindings_[i];
         const std::byte* begin = this->address(i);
         const std::byte* end = begin + b.size;
-        const std::string buffer = "buffer " + std::to_string(b.index) + " (" + b.name + ", " +
-                                   std::to_string(b.size) + " bytes)";
+        const std::string buffer =
+            "buffer " + std::to_string(b.index) + " (" + b.name + ", " + std::to_string(b.size) + " bytes)";
         const copy& c = copy_of(b);
         if (at < c.mapping || at >= c.mapping + c.mapping_size) {
             continue;

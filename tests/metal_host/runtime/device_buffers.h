@@ -1,8 +1,8 @@
 // Device memory of one launch: copies of the caller's arrays, each between inaccessible pages.
 //
-// An access outside a buffer faults (see faults.h), or is reported by AddressSanitizer or the tracer. The end of a buffer
-// is up to 15 bytes away from the page behind it, so that the buffer is aligned to 16 bytes: those hold a guard pattern.
-// Arrays of the caller that overlap get one copy together, so that aliases alias here as well.
+// An access outside a buffer faults (see faults.h), or is reported by AddressSanitizer or the tracer. The end of a
+// buffer is up to 15 bytes away from the page behind it, so that the buffer is aligned to 16 bytes: those hold a guard
+// pattern. Arrays of the caller that overlap get one copy together, so that aliases alias here as well.
 #pragma once
 
 #include <cstddef>

@@ -36,7 +36,8 @@ std::string describe_fault(int signal, const void* address, const void* program_
     fail(fault_text);
 }
 
-// Makes the interrupted thread call leave_faulting_thread() when the signal handler returns. False: not on this processor.
+// Makes the interrupted thread call leave_faulting_thread() when the signal handler returns. False: not on this
+// processor.
 bool redirect([[maybe_unused]] ucontext_t* context, [[maybe_unused]] std::byte* stack_top) {
     const auto target = reinterpret_cast<uintptr_t>(&leave_faulting_thread);
 #if defined(__linux__) && defined(__x86_64__)
@@ -85,8 +86,8 @@ void handle(int signal, siginfo_t* information, void* interrupted) {
 
 std::string describe_address(const void* address) {
     const stack_pool& stacks = the_scheduler().stacks();
-    if (stacks.overflowed(address) >= 0) {
-        return "beyond the thread's stack of " + std::to_string(stacks.usable_size()) +
+    if (const int64_t index = stacks.overflowed(address); index >= 0) {
+        return "beyond the thread's stack of " + std::to_string(stacks.usable_size(static_cast<uint32_t>(index))) +
                " bytes (a large array of its own, or recursion?)";
     }
     if (static_cast<const std::byte*>(address) >= stacks.begin() &&

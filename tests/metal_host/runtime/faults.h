@@ -6,7 +6,8 @@
 
 namespace metal_host {
 
-// While one exists, SIGSEGV, SIGBUS and SIGFPE of a kernel's thread end the launch; any other goes where it went before.
+// While one exists, SIGSEGV, SIGBUS and SIGFPE of a kernel's thread end the launch; any other goes where it went
+// before.
 class fault_handler {
 public:
     // `describe` says what is at an address, in words, or nothing if it does not know.

@@ -1,7 +1,7 @@
 // One thread of execution on a stack of its own, switched to and from explicitly: what a GPU thread runs on.
 //
-// With boost's fcontext a switch takes some 10 ns; where boost is missing, POSIX's ucontext does the same in some 300 ns
-// (it enters the kernel to save the signal mask). Under AddressSanitizer every switch is announced.
+// With boost's fcontext a switch takes some 10 ns; where boost is missing, POSIX's ucontext does the same in some 300
+// ns (it enters the kernel to save the signal mask). Under AddressSanitizer every switch is announced.
 #pragma once
 
 #include <cstddef>
@@ -71,7 +71,9 @@ private:
         arriving->entry_();
     }
 
-    static void announce_departure([[maybe_unused]] fiber& from, [[maybe_unused]] fiber& to, [[maybe_unused]] bool last) {
+    static void announce_departure([[maybe_unused]] fiber& from,
+                                   [[maybe_unused]] fiber& to,
+                                   [[maybe_unused]] bool last) {
 #if METAL_HOST_ASAN
         __sanitizer_start_switch_fiber(last ? nullptr : &from.shadow_frames_, to.stack_, to.stack_size_);
 #endif

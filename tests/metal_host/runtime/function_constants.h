@@ -26,8 +26,8 @@ struct constant_value {
 // A function constant, or one computed from them, as the launcher sees it.
 struct constant_record {
     const char* name;
-    int64_t index;                             // -1: computed from others
-    bool (*assign)(const constant_value*);     // null: not defined. False: the value does not fit the type
+    int64_t index;                         // -1: computed from others
+    bool (*assign)(const constant_value*); // null: not defined. False: the value does not fit the type
 };
 
 // All of this library, in the order of their declaration.
@@ -83,22 +83,24 @@ struct computed_constant {
 } // namespace metal_host
 
 // A constant's declaration in place of the kernel's, on the same lines. The type comes last: it may contain commas.
-#define METAL_HOST_FUNCTION_CONSTANT(name, index, ...)                                                              \
-    struct name##_metal_host_tag;                                                                                   \
-    [[maybe_unused]] static const bool& name##_metal_host_defined =                                                 \
-        metal_host::function_constant<__VA_ARGS__, name##_metal_host_tag>::defined;                                 \
-    [[maybe_unused]] static const __VA_ARGS__& name =                                                               \
+#define METAL_HOST_FUNCTION_CONSTANT(name, index, ...)                              \
+    struct name##_metal_host_tag;                                                   \
+    [[maybe_unused]] static const bool& name##_metal_host_defined =                 \
+        metal_host::function_constant<__VA_ARGS__, name##_metal_host_tag>::defined; \
+    [[maybe_unused]] static const __VA_ARGS__& name =                               \
         metal_host::function_constant<__VA_ARGS__, name##_metal_host_tag>::declare(#name, index)
 
-// `type name = expression;` becomes METAL_HOST_COMPUTED_CONSTANT(name, type) expression METAL_HOST_COMPUTED_END(name, type)
+// `type name = expression;` becomes METAL_HOST_COMPUTED_CONSTANT(name, type) expression METAL_HOST_COMPUTED_END(name,
+// type)
 #define METAL_HOST_COMPUTED_CONSTANT(name, ...) \
     struct name##_metal_host_compute {          \
         static __VA_ARGS__ compute() {          \
             return
-#define METAL_HOST_COMPUTED_END(name, ...) \
-            ;                              \
-        }                                  \
-    };                                     \
+#define METAL_HOST_COMPUTED_END(name, ...)            \
+    ;                                                 \
+    }                                                 \
+    }                                                 \
+    ;                                                 \
     [[maybe_unused]] static const __VA_ARGS__& name = \
         metal_host::computed_constant<__VA_ARGS__, name##_metal_host_compute>::declare(#name)
 

@@ -4,13 +4,13 @@
 #include <memory>
 #include <mutex>
 #include <numeric>
-#include <random>
 #include <string>
 #include <vector>
 
 #include "bindings.h"
 #include "device_buffers.h"
 #include "faults.h"
+#include "generator.h"
 #include "scheduler.h"
 #include "threadgroup_memory.h"
 #include "trace.h"
@@ -34,6 +34,8 @@ text triple(const extent& e) {
 extent to_extent(const uint32_t (&values)[3]) {
     return {values[0], values[1], values[2]};
 }
+
+constexpr uint64_t most_threadgroups = 1u << 28; // their order is kept in memory
 
 // An error that prevents the launch.
 struct launch_error {
@@ -74,8 +76,14 @@ void check_grid(const kernel_record& kernel, const extent& grid, const extent& t
     if (grid.count() == 0) {
         throw launch_error{"the grid " + triple(grid) + " is empty: every dimension must be at least 1"};
     }
+    if (uint64_t{grid.x} * threads.x >> 32 != 0 || uint64_t{grid.y} * threads.y >> 32 != 0 ||
+        uint64_t{grid.z} * threads.z >> 32 != 0) {
+        throw launch_error{"a grid of " + triple(grid) + " threadgroups of " + triple(threads) +
+                           " threads has positions that do not fit 32 bits"};
+    }
     if (threads.count() == 0) {
-        throw launch_error{"a threadgroup of " + triple(threads) + " threads is empty: every dimension must be at least 1"};
+        throw launch_error{"a threadgroup of " + triple(threads) +
+                           " threads is empty: every dimension must be at least 1"};
     }
     if (threads.count() > most_threads_per_threadgroup) {
         throw launch_error{"a threadgroup of " + triple(threads) + " = " + number(threads.count()) +
@@ -113,12 +121,13 @@ std::vector<device_buffers::binding> check_buffers(const kernel_record& kernel, 
             continue;
         }
         if (p.is_reference && given.size < p.size) {
-            throw launch_error{describe(p) + " has " + number(given.size) + " bytes, but the kernel reads a struct of " +
-                               number(p.size)};
+            throw launch_error{describe(p) + " has " + number(given.size) +
+                               " bytes, but the kernel reads a struct of " + number(p.size)};
         }
         if (p.is_writable && given.is_writable == 0) {
-            throw launch_error{describe(p) + " is written by the kernel (it is not `constant` or `const`), but its memory "
-                                             "is read-only: give it a writable numpy array"};
+            throw launch_error{describe(p) +
+                               " is written by the kernel (it is not `constant` or `const`), but its memory "
+                               "is read-only: give it a writable numpy array"};
         }
         if (p.alignment > 1 && reinterpret_cast<uintptr_t>(given.data) % std::min<std::size_t>(p.alignment, 4) != 0) {
             throw launch_error{describe(p) + " is at an address that is not a multiple of " +
@@ -173,8 +182,7 @@ threadgroup_state make_threadgroup(uint32_t index,
                                    const extent& threads_per_grid) {
     threadgroup_state group{};
     group.index = index;
-    group.position = {index % threadgroups.x,
-                      index / threadgroups.x % threadgroups.y,
+    group.position = {index % threadgroups.x, index / threadgroups.x % threadgroups.y,
                       index / threadgroups.x / threadgroups.y};
     const auto size_at = [](uint32_t position, uint32_t size, uint32_t all) {
         return std::min(size, all - position * size);
@@ -202,10 +210,16 @@ text run_threadgroups(const metal_host_launch_request& request, const device_buf
         threadgroups = {divide(grid.x, threads.x), divide(grid.y, threads.y), divide(grid.z, threads.z)};
         threads_per_grid = grid;
     }
+    if (threadgroups.count() > most_threadgroups) {
+        return "the grid has " + number(threadgroups.count()) + " threadgroups, more than this machine can run";
+    }
     std::vector<uint32_t> order(threadgroups.count());
     std::iota(order.begin(), order.end(), 0u);
     if (request.is_random != 0) {
-        std::shuffle(order.begin(), order.end(), std::mt19937_64(request.seed));
+        generator random(request.seed);
+        for (uint32_t i = static_cast<uint32_t>(order.size()); i > 1; --i) {
+            std::swap(order[i - 1], order[random.below(i)]);
+        }
     }
     for (const uint32_t index : order) {
         memory.poison();
@@ -255,9 +269,7 @@ text launch(const kernel_record& kernel,
         arguments.buffers[buffers.bindings()[i].index] = buffers.address(i);
     }
     const skipped_barrier skip{request.skipped_file != nullptr ? request.skipped_file : "", request.skipped_line};
-    the_scheduler().begin_launch(kernel.name,
-                                 kernel.run,
-                                 request.skipped_file != nullptr ? &skip : nullptr,
+    the_scheduler().begin_launch(kernel.name, kernel.run, request.skipped_file != nullptr ? &skip : nullptr,
                                  request.is_random != 0 ? std::optional<uint64_t>(request.seed) : std::nullopt);
     the_threadgroup_memory().begin_launch();
 #if METAL_HOST_TRACE

@@ -20,8 +20,8 @@ struct metal_host_launch_request {
     uint32_t threads_per_threadgroup[3];
     uint32_t is_random;
     uint64_t seed;
-    const metal_host_buffer* buffers;    // [31]
-    const int64_t* threadgroup_memory;   // [31] bytes; -1: not given
+    const metal_host_buffer* buffers;  // [31]
+    const int64_t* threadgroup_memory; // [31] bytes; -1: not given
     const metal_host::constant_value* constants;
     uint64_t num_constants;
     const char* skipped_file; // null: no barrier is skipped

@@ -52,8 +52,7 @@ std::string location(const site& where) {
 std::string code_location(const void* program_counter) {
     Dl_info library{};
     dladdr(program_counter, &library);
-    const auto offset =
-        reinterpret_cast<uintptr_t>(program_counter) - reinterpret_cast<uintptr_t>(library.dli_fbase);
+    const auto offset = reinterpret_cast<uintptr_t>(program_counter) - reinterpret_cast<uintptr_t>(library.dli_fbase);
     char text[32];
     std::snprintf(text, sizeof text, " 0x%zx>", static_cast<std::size_t>(offset));
     return "<pc " + std::string(library.dli_fname != nullptr ? library.dli_fname : "?") + text;

@@ -43,12 +43,12 @@ struct thread_state {
 
 // Where the running threadgroup is within the launch.
 struct threadgroup_state {
-    uint32_t index;                // in the grid: x fastest, then y, then z
-    extent position;               // in the grid
-    extent threads;                // of this threadgroup: fewer than asked for at the grid's edge after dispatchThreads
-    uint32_t num_simdgroups;       // of this threadgroup
+    uint32_t index;          // in the grid: x fastest, then y, then z
+    extent position;         // in the grid
+    extent threads;          // of this threadgroup: fewer than asked for at the grid's edge after dispatchThreads
+    uint32_t num_simdgroups; // of this threadgroup
     extent threads_per_threadgroup; // as dispatched, the same for all threadgroups
-    extent threadgroups;           // of the grid
+    extent threadgroups;            // of the grid
     extent threads_per_grid;
 };
 
@@ -59,8 +59,8 @@ inline constexpr uint32_t fence_threadgroup = 2;
 
 namespace detail {
 
-inline constexpr std::size_t largest_exchange = 64;  // bytes a lane can deposit
-inline constexpr std::size_t largest_result = 512;   // bytes that combine() can hand to all lanes
+inline constexpr std::size_t largest_exchange = 64; // bytes a lane can deposit
+inline constexpr std::size_t largest_result = 512;  // bytes that combine() can hand to all lanes
 
 // Where the lanes of one simdgroup leave what they exchange. Two of them, used in turn: a lane that runs ahead into the
 // next operation must not overwrite what slower lanes have yet to read from this one.
@@ -71,7 +71,7 @@ struct exchange_area {
     bool has_result;
 };
 
-extern thread_state* running;             // null while no thread runs
+extern thread_state* running; // null while no thread runs
 extern threadgroup_state running_threadgroup;
 
 // The area in which the running thread's next simdgroup operation takes place.
@@ -148,8 +148,8 @@ METAL_HOST_UNTRACED auto combine(const T& value, const site& where, Function fun
     return result;
 }
 
-// Waits for all threads of the threadgroup. It is an error if a thread has returned from the kernel, or waits elsewhere.
-// `fenced`: which memory it orders, fence_device | fence_threadgroup; only trace mode distinguishes them.
+// Waits for all threads of the threadgroup. It is an error if a thread has returned from the kernel, or waits
+// elsewhere. `fenced`: which memory it orders, fence_device | fence_threadgroup; only trace mode distinguishes them.
 void threadgroup_barrier(const site& where, uint32_t fenced = fence_device | fence_threadgroup);
 
 // Waits for all live lanes of the simdgroup.

@@ -1,8 +1,9 @@
 // What kernels call in asan mode when a sanitizer finds something: the launch ends with an error, not the process.
 //
-// The compilers' instrumentation calls these functions by name. Linked into the library of the kernels and hidden there,
-// these are found before the sanitizers' own, which print a report and end the process. The addresses that may not be
-// accessed are still AddressSanitizer's: guards.h tells it about guard zones, and the compiler about local variables.
+// The compilers' instrumentation calls these functions by name. Linked into the library of the kernels and hidden
+// there, these are found before the sanitizers' own, which print a report and end the process. The addresses that may
+// not be accessed are still AddressSanitizer's: guards.h tells it about guard zones, and the compiler about local
+// variables.
 #include <sanitizer/asan_interface.h>
 
 #include <cstddef>

@@ -52,7 +52,7 @@ void scheduler::begin_launch(const char* kernel,
     thread_ = thread;
     skip_ = skip;
     random_ = seed.has_value();
-    generator_.seed(seed.value_or(0));
+    generator_ = generator(seed.value_or(0));
     error_.clear();
     num_switches_ = 0;
 }
@@ -79,7 +79,7 @@ bool scheduler::run(const threadgroup_state& threadgroup) {
         for (uint32_t y = 0; y < threads.y; ++y) {
             for (uint32_t x = 0; x < threads.x; ++x, ++i) {
                 threads_[i].state = {i, i % simdgroup_width, i / simdgroup_width, {x, y, z}};
-                threads_[i].execution.prepare(&scheduler::run_thread, stacks_.stack(i), stacks_.usable_size());
+                threads_[i].execution.prepare(&scheduler::run_thread, stacks_.stack(i), stacks_.usable_size(i));
             }
         }
     }
@@ -184,7 +184,7 @@ bool scheduler::can_run(const simdgroup_record& simdgroup) const {
 
 // Sets current_simdgroup_ to one that can run: a random one, or the next in turn. False: there is none.
 bool scheduler::find_simdgroup() {
-    const uint32_t start = random_ ? static_cast<uint32_t>(generator_() % num_simdgroups_) : current_simdgroup_;
+    const uint32_t start = random_ ? generator_.below(num_simdgroups_) : current_simdgroup_;
     for (uint32_t i = 0; i < num_simdgroups_; ++i) {
         const uint32_t s = (start + i) % num_simdgroups_;
         if (can_run(simdgroups_[s])) {
@@ -198,7 +198,7 @@ bool scheduler::find_simdgroup() {
 uint32_t scheduler::choose_lane(const simdgroup_record& simdgroup) {
     uint32_t candidates = simdgroup.ready;
     if (random_) {
-        for (uint64_t skipped = generator_() % static_cast<uint64_t>(std::popcount(candidates)); skipped > 0; --skipped) {
+        for (uint32_t i = generator_.below(static_cast<uint32_t>(std::popcount(candidates))); i > 0; --i) {
             candidates &= candidates - 1;
         }
         return static_cast<uint32_t>(std::countr_zero(candidates));
@@ -296,7 +296,8 @@ std::string scheduler::describe_running_thread() const {
 }
 
 std::byte* scheduler::stack_top_of_running_thread() {
-    return stacks_.stack(detail::running->index) + stacks_.usable_size();
+    const uint32_t index = detail::running->index;
+    return stacks_.stack(index) + stacks_.usable_size(index);
 }
 
 void scheduler::stop(std::string_view text) {

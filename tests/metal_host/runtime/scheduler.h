@@ -1,4 +1,5 @@
-// Runs one threadgroup: lets its threads run one at a time, and brings them together at barriers and simdgroup operations.
+// Runs one threadgroup: lets its threads run one at a time, and brings them together at barriers and simdgroup
+// operations.
 //
 // Threads switch directly to each other; whoever stops decides who is next. Without a seed, a simdgroup runs until it
 // waits at a threadgroup barrier, its lanes in turn. With a seed, each next lane and, whenever a simdgroup's lanes have
@@ -8,11 +9,11 @@
 #include <cstdint>
 #include <memory>
 #include <optional>
-#include <random>
 #include <string>
 #include <vector>
 
 #include "fiber.h"
+#include "generator.h"
 #include "machine.h"
 #include "stack_pool.h"
 
@@ -98,7 +99,7 @@ private:
     void (*thread_)() = nullptr;
     const skipped_barrier* skip_ = nullptr;
     bool random_ = false;
-    std::mt19937_64 generator_;
+    generator generator_;
     std::string error_;
     uint64_t num_switches_ = 0;
 };

@@ -9,8 +9,7 @@ namespace metal_host {
 
 stack_pool::stack_pool(uint32_t num_stacks)
     : num_stacks_(num_stacks), page_size_(static_cast<std::size_t>(sysconf(_SC_PAGESIZE))) {
-    void* mapping =
-        mmap(nullptr, size(), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    void* mapping = mmap(nullptr, size(), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (mapping == MAP_FAILED) {
         throw std::bad_alloc();
     }

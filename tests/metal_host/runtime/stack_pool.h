@@ -1,4 +1,7 @@
 // The stacks that the threads of a threadgroup run on: one mapping, each stack above an inaccessible page.
+//
+// The stacks' upper ends, which all threads use, are at different distances from multiples of the stacks' size: else
+// they would all compete for the same few lines of the processor's caches, and switching would take twice as long.
 #pragma once
 
 #include <cstddef>
@@ -20,9 +23,9 @@ public:
     stack_pool(const stack_pool&) = delete;
     stack_pool& operator=(const stack_pool&) = delete;
 
-    // The lowest usable byte of a stack; the stack has usable_size() bytes. Makes the page below it inaccessible.
+    // The lowest usable byte of a stack; the stack has usable_size(index) bytes. Makes the page below it inaccessible.
     std::byte* stack(uint32_t index);
-    std::size_t usable_size() const { return stack_size - page_size_; }
+    std::size_t usable_size(uint32_t index) const { return stack_size - page_size_ - index * stagger % most_stagger; }
 
     std::byte* begin() const { return memory_; }
     std::size_t size() const { return stack_size * num_stacks_; }
@@ -31,6 +34,9 @@ public:
     int64_t overflowed(const void* address) const;
 
 private:
+    static constexpr std::size_t stagger = 9 * 64; // an odd number of cache lines
+    static constexpr std::size_t most_stagger = 32 << 10;
+
     uint32_t num_stacks_;
     uint32_t num_protected_ = 0; // of stacks 0, 1, ... the page below is inaccessible already
     std::size_t page_size_;
