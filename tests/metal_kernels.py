@@ -9,7 +9,8 @@ the order, so all orders have to give the same bits.
 import ctypes
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from typing import Any
 import numpy as np
 from checkpoints import bf16_from_float32
 from metal_host import Library, read_structs
+from metal_host.mutation import Launch, mutate_barriers
 from numpy.typing import DTypeLike, NDArray
 from reference import Array
 
@@ -65,7 +67,6 @@ def launch(
     constants: Mapping[int, Any] | None = None,
     mode: str | None = None,
     orders: int | None = None,
-    without_barrier: tuple[str, int] | None = None,
 ) -> Any:
     """Runs a kernel of metal/<file> once in each of `orders` random orders of its threads.
 
@@ -74,20 +75,19 @@ def launch(
     """
     if orders is None:
         orders = int(os.environ.get("METAL_HOST_ORDERS", "1"))
+    dispatch: dict[str, Any] = {
+        "threadgroups": threadgroups,
+        "threads": threads,
+        "threads_per_threadgroup": threads_per_threadgroup,
+        "threadgroup_memory": threadgroup_memory or {},
+        "constants": constants or {},
+    }
+    if _recording is not None:
+        _recording.append((file, Launch(kernel, {**dispatch, "buffers": buffers})))
     before = {i: b.copy() for i, b in buffers.items() if isinstance(b, np.ndarray) and orders > 1}
 
     def run(bound: Mapping[int, Any], seed: int) -> Any:
-        return library(file, mode).run(
-            kernel,
-            threadgroups=threadgroups,
-            threads=threads,
-            threads_per_threadgroup=threads_per_threadgroup,
-            buffers=bound,
-            threadgroup_memory=threadgroup_memory or {},
-            constants=constants or {},
-            order_seed=seed,
-            without_barrier=without_barrier,
-        )
+        return library(file, mode).run(kernel, **dispatch, buffers=bound, order_seed=seed)
 
     result = run(buffers, 0)
     for seed in range(1, orders):
@@ -103,6 +103,37 @@ def launch(
                     f"{again[i].reshape(-1)[element]!r} in order {seed}"
                 )
     return result
+
+
+# The launches made within recorded_launches(), with the files of their kernels.
+_recording: list[tuple[str, Launch]] | None = None
+
+
+@contextmanager
+def recorded_launches() -> Iterator[list[tuple[str, Launch]]]:
+    """Collects the launches that are made within, for assert_every_barrier_is_needed."""
+    global _recording
+    _recording = []
+    try:
+        yield _recording
+    finally:
+        _recording = None
+
+
+def assert_every_barrier_is_needed(
+    file: str, launches: Sequence[tuple[str, Launch]], headers: Sequence[str] = ()
+) -> None:
+    """Deletes each barrier that the launches of metal/<file> reach: somebody must notice.
+
+    The launches have to reach all barriers of the file, and all of those `headers` for which no
+    other file's test does.
+    """
+    report = mutate_barriers(
+        library(file, "trace"), [each for name, each in launches if name == file]
+    )
+    report.unreached = [b for b in report.unreached if b.file in (file, *headers)]
+    assert report.caught or report.survived, f"no launch of {file} reaches a barrier"
+    assert not report.complaint(), report.complaint()
 
 
 class Output:
