@@ -96,7 +96,7 @@ template [[host_name("attention_decode_8")]] kernel decltype(attention_decode<1>
 template [[host_name("attention_decode_32")]] kernel decltype(attention_decode<4>) attention_decode<4>;
 template [[host_name("attention_decode_64")]] kernel decltype(attention_decode<8>) attention_decode<8>;
 
-constant constexpr uint combine_simdgroups = 4;
+constant constexpr uint combine_simdgroups = kAttentionCombineThreads / 32;
 
 // Merges the splits of one query vector. The sink is one more column of its softmax, which has no value: it takes its
 // share of the sum, once. A split without visible keys has the sum 0, so that its maximum does not matter.

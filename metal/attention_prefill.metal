@@ -19,8 +19,8 @@ using namespace gptoss_metal;
 // softmax, so that 11 simdgroups fit in the 208 KB of a core; 4 blocks would take 120 and spill. Threadgroup memory is
 // 20 KB: two or three threadgroups in the 60 KB of a core. 8 simdgroups would share a tile among twice the queries, and
 // wait twice as long for each other; the window would cost 20 % more tiles.
-constant constexpr uint num_simdgroups = 4;
-constant constexpr uint num_blocks = 2;
+constant constexpr uint num_simdgroups = kAttentionPrefillThreads / 32;
+constant constexpr uint num_blocks = kAttentionPrefillVectors / num_simdgroups / block_vectors;
 constant constexpr uint simdgroup_vectors = num_blocks * block_vectors;
 constant constexpr uint threadgroup_vectors = num_simdgroups * simdgroup_vectors;
 

@@ -14,6 +14,7 @@
 #include <metal_stdlib>
 
 #include "arguments.h"
+#include "attention_geometry.h"
 #include "kv_cache.h"
 
 namespace gptoss_metal {
@@ -22,7 +23,7 @@ using namespace metal;
 
 // A tile: 32 keys, so that the 4 lanes of a vector have two float4 of scores each and every step uses all lanes.
 // Rows in threadgroup memory are padded by 16 bytes: the 8 rows of a matrix that is loaded then lie in different banks.
-constant constexpr uint keys_per_tile = 32;
+constant constexpr uint keys_per_tile = kAttentionKeysPerTile;
 constant constexpr uint key_stride = 72;   // halfs from one staged key (or value) to the next: 64 and padding
 constant constexpr uint score_stride = 36; // floats from one vector's scores to the next: 32 and padding
 constant constexpr uint block_vectors = 8;

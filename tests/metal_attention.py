@@ -6,19 +6,20 @@ with position p in slot p % capacity.
 """
 
 import math
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 from hypothesis import strategies as st
-from metal_kernels import Output, arguments, launch, random_bf16
+from metal_host.mutation import Launch, mutate_barriers
+from metal_kernels import Output, arguments, geometry, library, random_bf16
+from metal_kernels import launch as run_kernel
 from numpy.typing import NDArray
 from reference import Array, bf16_to_float, softmax_with_sink
 
-KEYS_PER_TILE = 32
 # The vectors (a vector is one head of one row) of a threadgroup of the decode kernel's forms.
 DECODE_FORMS = (8, 32, 64)
-PREFILL_VECTORS = 64
 
 
 @dataclass(frozen=True)
@@ -29,10 +30,10 @@ class AttentionCase:
     first_position: int
     window: int  # 0: none
     capacity: int
-    queries: NDArray[np.float32]  # [rows, H, 64]
-    keys: NDArray[np.float16]  # [capacity, G, 64]
-    values: NDArray[np.float16]  # [capacity, G, 64]
-    sinks: NDArray[np.uint16]  # bf16 [H]
+    queries: NDArray[np.float32] = field(repr=False)  # [rows, H, 64]
+    keys: NDArray[np.float16] = field(repr=False)  # [capacity, G, 64]
+    values: NDArray[np.float16] = field(repr=False)  # [capacity, G, 64]
+    sinks: NDArray[np.uint16] = field(repr=False)  # bf16 [H]
 
     @property
     def heads_per_group(self) -> int:
@@ -129,7 +130,14 @@ class DecodeRun:
     combine: Any
 
 
-def run_decode(case: AttentionCase, *, num_splits: int, form: int = 8, **options: Any) -> DecodeRun:
+def run_decode(
+    case: AttentionCase,
+    *,
+    num_splits: int,
+    form: int = 8,
+    launch: Callable[..., Any] = run_kernel,
+    **options: Any,
+) -> DecodeRun:
     """Attention over splits and their merge. `options` go to both launches."""
     split_values = Output((case.num_rows, case.num_heads, num_splits, 64), np.float32)
     split_sums = Output((case.num_rows, case.num_heads, num_splits, 2), np.float32)
@@ -137,7 +145,7 @@ def run_decode(case: AttentionCase, *, num_splits: int, form: int = 8, **options
         "attention_decode.metal",
         f"attention_decode_{form}",
         threadgroups=(num_splits, case.num_kv_heads, math.ceil(case.num_vectors / form)),
-        threads_per_threadgroup=(form * 4, 1, 1),
+        threads_per_threadgroup=(form * geometry("kAttentionThreadsPerVector"), 1, 1),
         buffers={
             0: case.arguments(),
             1: case.queries,
@@ -155,7 +163,7 @@ def run_decode(case: AttentionCase, *, num_splits: int, form: int = 8, **options
         "attention_decode.metal",
         "attention_combine",
         threadgroups=(case.num_heads, case.num_rows, 1),
-        threads_per_threadgroup=(128, 1, 1),
+        threads_per_threadgroup=(geometry("kAttentionCombineThreads"), 1, 1),
         buffers={
             0: arguments(
                 "AttentionCombineArguments", num_heads=case.num_heads, num_splits=num_splits
@@ -176,13 +184,19 @@ class PrefillRun:
     launch: Any
 
 
-def run_prefill(case: AttentionCase, **options: Any) -> PrefillRun:
+def run_prefill(
+    case: AttentionCase, *, launch: Callable[..., Any] = run_kernel, **options: Any
+) -> PrefillRun:
     output = Output(case.queries.shape, np.float16)
     result = launch(
         "attention_prefill.metal",
         "attention_prefill",
-        threadgroups=(math.ceil(case.num_vectors / PREFILL_VECTORS), case.num_kv_heads, 1),
-        threads_per_threadgroup=(128, 1, 1),
+        threadgroups=(
+            math.ceil(case.num_vectors / geometry("kAttentionPrefillVectors")),
+            case.num_kv_heads,
+            1,
+        ),
+        threads_per_threadgroup=(geometry("kAttentionPrefillThreads"), 1, 1),
         buffers={
             0: case.arguments(),
             1: case.queries.astype(np.float16),
@@ -194,6 +208,19 @@ def run_prefill(case: AttentionCase, **options: Any) -> PrefillRun:
         **options,
     )
     return PrefillRun(output.values("attention"), result)
+
+
+def complaint_about_barriers(file: str, launches: Callable[[Callable[..., Any]], object]) -> str:
+    """What mutate_barriers() complains of, with the launches that `launches` makes by the function
+    that it is given."""
+    remembered = []
+
+    def remember(launched_file: str, kernel: str, **options: Any) -> Any:
+        remembered.append(Launch(kernel, options))
+        return run_kernel(launched_file, kernel, **options)
+
+    launches(remember)
+    return mutate_barriers(library(file, "trace"), remembered).complaint()
 
 
 # The 20b's shape in small, one head a group, groups that do not fill a block of 8 vectors, groups

@@ -11,6 +11,7 @@ from metal_attention import (
     DECODE_FORMS,
     AttentionCase,
     attention_cases,
+    complaint_about_barriers,
     expected_attention,
     make_case,
     run_decode,
@@ -156,3 +157,13 @@ def test_rows_of_a_threadgroup_share_the_cache() -> None:
     run = run_decode(case, num_splits=2, form=64, mode="trace")
     assert run.split.traffic[2].simdgroup_bytes_read == case.keys.nbytes
     assert_close(run.output, expected_attention(case), TOLERANCE, "attention")
+
+
+def test_every_barrier_is_needed() -> None:
+    """Each is deleted in turn; two tiles of keys for one simdgroup, and for four of them."""
+    case = make_case(num_heads=8, num_kv_heads=1, num_rows=3, first_position=40)
+    complaint = complaint_about_barriers(
+        "attention_decode.metal",
+        lambda launch: [run_decode(case, num_splits=1, form=f, launch=launch) for f in (8, 32)],
+    )
+    assert not complaint, complaint

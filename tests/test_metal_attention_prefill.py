@@ -7,17 +7,16 @@ import pytest
 from checkpoints import bf16_from_float32
 from hypothesis import given, settings
 from metal_attention import (
-    KEYS_PER_TILE,
-    PREFILL_VECTORS,
     AttentionCase,
     attention_cases,
+    complaint_about_barriers,
     expected_attention,
     make_case,
     run_decode,
     run_prefill,
     with_half_queries,
 )
-from metal_kernels import assert_close
+from metal_kernels import assert_close, geometry
 
 TOLERANCE = 2e-3
 
@@ -129,11 +128,20 @@ def test_only_tiles_within_the_window_are_visited(window: int) -> None:
         make_case(num_heads=16, num_kv_heads=2, num_rows=24, first_position=300, window=window)
     )
     run = run_prefill(case, mode="trace")
-    rows_per_tile = PREFILL_VECTORS // case.heads_per_group
+    rows_per_tile = geometry("kAttentionPrefillVectors") // case.heads_per_group
     seen = sum(
         case.visible(min(row + rows_per_tile, case.num_rows) - 1).stop - case.visible(row).start
         for row in range(0, case.num_rows, rows_per_tile)
     )
     for buffer in (2, 3):
         assert run.launch.traffic[buffer].simdgroup_bytes_read == seen * case.num_kv_heads * 128
-    assert window == 0 or seen <= 3 * (128 + rows_per_tile) < 6 * KEYS_PER_TILE * 3
+    assert window == 0 or seen == 3 * (window - 1 + rows_per_tile)
+
+
+def test_every_barrier_is_needed() -> None:
+    """Each is deleted in turn; two tiles of keys for the queries of all four simdgroups."""
+    case = make_case(num_heads=8, num_kv_heads=1, num_rows=8, first_position=40)
+    complaint = complaint_about_barriers(
+        "attention_prefill.metal", lambda launch: run_prefill(case, launch=launch)
+    )
+    assert not complaint, complaint
