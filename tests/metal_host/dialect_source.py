@@ -185,13 +185,15 @@ def _rewrite_threadgroup_memory(edits: _Edits, function: Function) -> None:
                 continue
             type_text = spelled(variable.type)
             whole = f"metal_dialect::same_type<{type_text} {spelled(variable.extents)}>"
-            text += f"threadgroup {whole}& {variable.name} = metal_dialect::threadgroup_memory<{whole}>(); "
+            memory = f"metal_dialect::threadgroup_memory<{whole}>()"
+            text += f"threadgroup {whole}& {variable.name} = {memory}; "
             sizes.append(f"(sizeof({whole}) + 15) / 16 * 16")
             start = variable.start
         if semicolon == accepted[-1].end:
             text += (
                 f"static_assert({' + '.join(sizes)} <= {THREADGROUP_MEMORY_LIMIT}, "
-                f'"the threadgroup memory of {function.name} is larger than {THREADGROUP_MEMORY_LIMIT} bytes");'
+                f'"the threadgroup memory of {function.name} is larger than '
+                f'{THREADGROUP_MEMORY_LIMIT} bytes");'
             )
         edits.replace(start, semicolon, text)
 

@@ -33,15 +33,40 @@ DIVERGENT_ATTRIBUTES = {
 # The same in every lane, whatever went in.
 _REDUCTIONS = frozenset(
     f"simd_{name}"
-    for name in ("sum", "product", "min", "max", "and", "or", "xor", "all", "any", "ballot", "broadcast",
-                 "broadcast_first", "active_threads_mask")
-)  # fmt: skip
+    for name in [
+        "sum",
+        "product",
+        "min",
+        "max",
+        "and",
+        "or",
+        "xor",
+        "all",
+        "any",
+        "ballot",
+        "broadcast",
+        "broadcast_first",
+        "active_threads_mask",
+    ]
+)
 _EXCHANGES = frozenset(
     f"simd_{name}"
-    for name in ("shuffle", "shuffle_xor", "shuffle_up", "shuffle_down", "shuffle_rotate_up", "shuffle_rotate_down",
-                 "shuffle_and_fill_up", "shuffle_and_fill_down", "is_first", "prefix_inclusive_sum",
-                 "prefix_exclusive_sum", "prefix_inclusive_product", "prefix_exclusive_product")
-)  # fmt: skip
+    for name in [
+        "shuffle",
+        "shuffle_xor",
+        "shuffle_up",
+        "shuffle_down",
+        "shuffle_rotate_up",
+        "shuffle_rotate_down",
+        "shuffle_and_fill_up",
+        "shuffle_and_fill_down",
+        "is_first",
+        "prefix_inclusive_sum",
+        "prefix_exclusive_sum",
+        "prefix_inclusive_product",
+        "prefix_exclusive_product",
+    ]
+)
 _MATRIX_OPERATIONS = frozenset(
     {
         "simdgroup_load",

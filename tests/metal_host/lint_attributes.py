@@ -100,10 +100,12 @@ def _parameter_faults(parameter: Parameter) -> Iterator[str]:
     space = parameter.address_space
     if attribute.name == "buffer":
         if space not in ("device", "constant") or not indirect:
-            yield f"[[buffer]] parameter {name} must be a pointer or reference to device or constant memory"
+            where = "device or constant memory"
+            yield f"[[buffer]] parameter {name} must be a pointer or reference to {where}"
     elif attribute.name == "threadgroup":
         if space != "threadgroup" or not indirect:
-            yield f"[[threadgroup]] parameter {name} must be a pointer or reference to threadgroup memory"
+            where = "threadgroup memory"
+            yield f"[[threadgroup]] parameter {name} must be a pointer or reference to {where}"
     elif attribute.name in _POSITIONS | _INDICES:
         widths = "[23]?" if attribute.name in _POSITIONS else ""
         type_text = spelled([token for token in parameter.type if token.text != "const"])
@@ -245,9 +247,8 @@ def function_constant(sources: Sources) -> Iterator[Finding]:
                 index, name = attribute.arguments or "", declaration.tokens[-1].text
                 faults = list(_function_constant_faults(declaration))
                 if index in seen and seen[index] != name:
-                    faults.append(
-                        f"the function constants {seen[index]} and {name} have the same index {index}"
-                    )
+                    both = f"the function constants {seen[index]} and {name}"
+                    faults.append(f"{both} have the same index {index}")
                 seen[index] = name
                 if outline is sources.main:
                     for text in faults:

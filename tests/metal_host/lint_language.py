@@ -24,7 +24,7 @@ _FORBIDDEN = {
     "goto": "Metal has no goto",
     "dynamic_cast": "Metal has no type information at run time",
     "typeid": "Metal has no type information at run time",
-    "thread_local": "Metal has no thread_local: every variable without an address space is the thread's own",
+    "thread_local": "Metal has none: a variable in a function is the thread's own",
     "register": "Metal has no register variables",
     "wchar_t": "Metal has no wide characters",
     "concept": "Metal 3 is C++ 14: no concepts",
@@ -36,6 +36,15 @@ _FORBIDDEN = {
     "co_return": "Metal 3 is C++ 14",
     "co_yield": "Metal 3 is C++ 14",
     "asm": "Metal has no inline assembly",
+}
+
+# Names that came after Metal 3.0, and when.
+_NEWER = {
+    **dict.fromkeys(("bfloat", "bfloat2", "bfloat3", "bfloat4", "simdgroup_bfloat8x8"), "3.1"),
+    **dict.fromkeys(
+        ("memory_order_seq_cst", "memory_order_acquire", "memory_order_release"), "3.2"
+    ),
+    **dict.fromkeys(("atomic_thread_fence", "thread_scope_device", "coherent"), "3.2"),
 }
 
 # Words that mean something in Metal wherever they stand, so nothing can be called by them.
@@ -71,10 +80,29 @@ RESERVED = (
     | {"as_type", "is_function_constant_defined"}
 )
 
-_TYPE_QUALIFIERS = ADDRESS_SPACES | {
-    "const", "volatile", "constexpr", "static", "inline", "return", "typename", "operator", "unsigned", "signed",
-    "kernel", "else", "extern", "sizeof", "case", "template", "class", "long",
-}  # fmt: skip
+# Words after which a type is no name that is being declared.
+_TYPE_QUALIFIERS = ADDRESS_SPACES | frozenset(
+    [
+        "const",
+        "volatile",
+        "constexpr",
+        "static",
+        "inline",
+        "return",
+        "typename",
+        "operator",
+        "unsigned",
+        "signed",
+        "kernel",
+        "else",
+        "extern",
+        "sizeof",
+        "case",
+        "template",
+        "class",
+        "long",
+    ]
+)
 
 
 def double_literal(sources: Sources) -> Iterator[Finding]:
@@ -172,16 +200,13 @@ def newer_language(sources: Sources) -> Iterator[Finding]:
 
     The kernels have to compile on macOS 13, and on M1 and M2, which have no bfloat arithmetic.
     """
-    newer = {"bfloat": "3.1", "bfloat2": "3.1", "bfloat3": "3.1", "bfloat4": "3.1", "simdgroup_bfloat8x8": "3.1",
-             "atomic_thread_fence": "3.2", "memory_order_seq_cst": "3.2", "memory_order_acquire": "3.2",
-             "memory_order_release": "3.2", "thread_scope_device": "3.2", "coherent": "3.2", "tensor": "4.0"}  # fmt: skip
     for token in sources.main.code:
-        if token.text not in newer:
+        if token.text not in _NEWER:
             continue
         guard = sources.guards[token.offset]
         if "__METAL_VERSION__" not in guard and "__HAVE_BFLOAT__" not in guard:
             text = (
-                f"'{token.text}' came with Metal {newer[token.text]}: put it between #if "
+                f"'{token.text}' came with Metal {_NEWER[token.text]}: put it between #if "
                 "__METAL_VERSION__ >= ..."
             )
             yield sources.finding(token.line, "newer_language", text)
@@ -274,7 +299,8 @@ def overload_on_address_space(sources: Sources) -> Iterator[Finding]:
             spelled([token for token in parameter.type if token.text not in ADDRESS_SPACES])
             for parameter in function.parameters
         ]
-        signature = f"{function.scope}::{function.name}({', '.join(parameters)}) {spelled(function.template or [])}"
+        name = f"{function.scope}::{function.name}"
+        signature = f"{name}({', '.join(parameters)}) {spelled(function.template or [])}"
         if signature in seen:
             text = (
                 f"{function.name} differs from the one in line {seen[signature]} by address "

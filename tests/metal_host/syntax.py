@@ -248,7 +248,9 @@ class Outline:
             else:
                 explicit_instantiation = True
                 position += 1
-        first, found_attributes, plain = position, [], []
+        first = position
+        found_attributes: list[Attribute] = []
+        plain: list[Token] = []  # without attributes
         parameters: int | None = (
             None  # position of the parenthesis that may open a function's parameters
         )

@@ -1,4 +1,4 @@
-"""Clang's C++ for OpenCL finds what Metal's types forbid, at its line, and takes what Metal takes."""
+"""Clang's C++ for OpenCL finds what Metal's types forbid, at its line, and takes the rest."""
 
 from __future__ import annotations
 
@@ -47,7 +47,8 @@ kernel void k(constant uint& count [[buffer(0)]], // one
     atomic_fetch_add_explicit(&hits, count, memory_order_relaxed);
 }
 template [[host_name("k_float_4")]] kernel decltype(k<float, 4>) k<float, 4>;
-template [[host_name("k_half_1000")]] [[max_total_threads_per_threadgroup(256)]] kernel decltype(k<half, 1000>) k<half, 1000>;
+template [[host_name("k_half_1000")]] [[max_total_threads_per_threadgroup(256)]]
+kernel decltype(k<half, 1000>) k<half, 1000>;
 """
 
 
@@ -108,7 +109,8 @@ def test_a_slip_in_an_included_file_is_found_there(tmp_path: Path) -> None:
     (tmp_path / "sub").mkdir()
     header = tmp_path / "sub" / "helper.h"
     header.write_text(
-        '#pragma once\n#include "../other.h"\ninline device float* f(constant float* x) { return x; } // here\n'
+        '#pragma once\n#include "../other.h"\n'
+        "inline device float* f(constant float* x) { return x; } // here\n"
     )
     (tmp_path / "other.h").write_text("#pragma once\n")
     path = write(tmp_path, '#include "sub/helper.h"\n#include "other.h"\n')

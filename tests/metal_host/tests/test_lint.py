@@ -1,4 +1,4 @@
-"""The lint finds each kind of slip at its line, and says nothing about the same kernel done right."""
+"""The lint finds each kind of slip at its line, and nothing in the same kernel done right."""
 
 from __future__ import annotations
 
@@ -68,7 +68,11 @@ def test_unbalanced_brackets_are_a_finding(tmp_path: Path, text: str) -> None:
 
 
 def test_comments_strings_and_attributes_hide_nothing_and_show_nothing(tmp_path: Path) -> None:
-    text = "// double x = 1.0; goto\n/* threadgroup float x; \"\n */ constant char name = '\"'; // kernel float\n"
+    text = (
+        "// double x = 1.0; goto\n"
+        '/* threadgroup float x; "\n'
+        " */ constant char name = '\"'; // kernel float\n"
+    )
     assert not lint(write(tmp_path, text)), report(lint(write(tmp_path, text)))
 
 
@@ -116,7 +120,9 @@ def test_the_outline_of_a_file() -> None:
 namespace n {
 struct Pair { uint a; float b; };
 template <typename T, uint n = (1 > 0)>
-inline vec<T, 4> helper(thread const vec<T, 4>& x, threadgroup float (&tile)[2], uint = 3) { return x; }
+inline vec<T, 4> helper(thread const vec<T, 4>& x, threadgroup float (&tile)[2], uint = 3) {
+    return x;
+}
 }
 kernel void k(constant n::Pair* pairs [[buffer(0)]], uint2 at [[thread_position_in_grid]]) {
     threadgroup float a[2][3], b;
