@@ -1,4 +1,4 @@
-// Sums and maxima over a threadgroup: one simdgroup operation, one barrier, one more simdgroup operation.
+// Sums over a threadgroup: one simdgroup operation, one barrier, one more simdgroup operation.
 //
 // `partials` is threadgroup memory for one float of every simdgroup (at most 32 of them). Deposit and collect are apart
 // where a kernel has a barrier anyway that can stand between them. The order of additions depends on nothing but the
@@ -29,16 +29,6 @@ inline float threadgroup_sum(float value, threadgroup float* partials, uint lane
     deposit_sum(value, partials, lane, simdgroup);
     threadgroup_barrier(mem_flags::mem_threadgroup);
     return collect_sum(partials, lane, num_simdgroups);
-}
-
-// The maximum over all threads, in every thread. A barrier must stand before the next use of `partials`.
-inline float threadgroup_max(float value, threadgroup float* partials, uint lane, uint simdgroup, uint num_simdgroups) {
-    const float largest = simd_max(value);
-    if (lane == 0) {
-        partials[simdgroup] = largest;
-    }
-    threadgroup_barrier(mem_flags::mem_threadgroup);
-    return simd_max(partials[min(lane, num_simdgroups - 1)]);
 }
 
 } // namespace gptoss_metal

@@ -65,7 +65,7 @@ def launch_unembed() -> None:
         ("router.metal", launch_router, ()),
         ("unembed.metal", launch_unembed, ("matvec.h", "matmul_tile.h")),
     ],
-    ids=str,
+    ids=lambda value: value if isinstance(value, str) else "",
 )
 def test_every_barrier_is_needed(
     file: str, launches: Callable[[], None], headers: tuple[str, ...]
