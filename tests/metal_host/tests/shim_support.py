@@ -70,7 +70,9 @@ kernel void rejected(device uint* output [[buffer(0)]], uint lane [[thread_index
     pytest.fail(f"Metal rejects this, the shim compiles it: {body}")
 
 
-def run_each(compiled: Library, kernel: str, *buffers: Array, threads: int, group: int = 256) -> None:
+def run_each(
+    compiled: Library, kernel: str, *buffers: Array, threads: int, group: int = 256
+) -> None:
     """One thread for each element; `buffers` are buffers 0, 1 and so on."""
     compiled.run(
         kernel,

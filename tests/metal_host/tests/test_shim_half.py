@@ -121,7 +121,15 @@ def test_every_operation_of_halves_rounds_to_half(compiler: str) -> None:
     output = np.full((len(a), 8), 7, np.float16)
     run_each(shim_kernels("half", compiler), "half_arithmetic", a, b, output, threads=len(a))
     with np.errstate(all="ignore"):
-        expected = [a + b, a - b, a * b, a / b, a * b + a, np.sqrt(np.abs(a)), (a + b) * np.float16(2)]
+        expected = [
+            a + b,
+            a - b,
+            a * b,
+            a / b,
+            a * b + a,
+            np.sqrt(np.abs(a)),
+            (a + b) * np.float16(2),
+        ]
     names = ["a + b", "a - b", "a * b", "a / b", "a * b + a", "sqrt(abs(a))", "(a + b) * 2"]
     for column, (name, values) in enumerate(zip(names, expected, strict=True)):
         assert_same_bits(
