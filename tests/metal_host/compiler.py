@@ -127,10 +127,11 @@ def _kernel_flags(compiler: Compiler, mode: str) -> list[str]:
         ]
     if mode == "trace":
         # Without tail calls: the line of an access is that of the call's return address.
-        flags += ["-fsanitize=thread", "-fno-optimize-sibling-calls"]
+        flags += ["-fsanitize=thread", "-fno-optimize-sibling-calls", "-fno-unroll-loops"]
         # Calls only at memory accesses; and reads that a write follows count as well. One call for
         # each access in the source: what the host's compiler would join into vectors is not one
-        # access on a GPU (and of vectors beyond 16 bytes, clang instruments none).
+        # access on a GPU (and of vectors beyond 16 bytes, clang instruments none); and in a loop it
+        # is the same instruction each time, for lanes that leave the loop earlier or later.
         flags += (
             [
                 *("-fno-vectorize", "-fno-slp-vectorize", "-mllvm", "-disable-vector-combine"),
@@ -156,7 +157,9 @@ def _runtime_flags(compiler: Compiler, mode: str, has_boost: bool) -> list[str]:
 
 @cache
 def _has_boost(compiler: Compiler) -> bool:
-    """Whether boost's contexts can be compiled and linked with."""
+    """Whether boost's contexts are there, and METAL_HOST_FIBERS=ucontext does not forbid them."""
+    if os.environ.get("METAL_HOST_FIBERS") == "ucontext":
+        return False
     program = "#include <boost/context/detail/fcontext.hpp>\nint main() {}\n"
     command = [compiler.path, "-x", "c++", "-", "-o", os.devnull, "-lboost_context"]
     return subprocess.run(command, input=program, text=True, capture_output=True).returncode == 0

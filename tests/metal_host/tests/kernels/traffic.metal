@@ -37,13 +37,12 @@ kernel void across_lines(const device uint* input [[buffer(0)]], // [16 + thread
     output[position] = input[position + 16];
 }
 
-// In the opposite order, and overlapping: lane i reads bytes 4i to 4i + 16.
-kernel void overlapping(const device uint* input [[buffer(0)]], // [threads of the grid + 3]
-                        device uint* output [[buffer(1)]],      // [threads of the grid]
-                        uint position [[thread_position_in_grid]],
-                        uint num_threads [[threads_per_grid]]) {
-    const packed_uint4 read = *reinterpret_cast<const device packed_uint4*>(input + (num_threads - 1 - position));
-    output[position] = read.x + read.w;
+// In the opposite order, and two lanes read the same element.
+kernel void shared(const device uint* input [[buffer(0)]], // [threads of the grid / 2]
+                   device uint* output [[buffer(1)]],      // [threads of the grid]
+                   uint position [[thread_position_in_grid]],
+                   uint num_threads [[threads_per_grid]]) {
+    output[position] = input[(num_threads - 1 - position) / 2];
 }
 
 // Each threadgroup reads the whole input, each simdgroup of it once in each round.
