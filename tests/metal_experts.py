@@ -1,4 +1,4 @@
-"""The experts for the tests and measurements of their Metal kernels: weights, numpy twins, launches.
+"""Experts for the tests and measurements of their Metal kernels: weights, numpy twins, launches.
 
 A model file keeps each expert's tensors side by side (docs/model-format.md): the blocks, scale
 bytes and bias of the gate-up matrix ("mlp1", E inputs and 2I outputs), then those of the down
@@ -13,21 +13,22 @@ from typing import Any
 
 import numpy as np
 from hypothesis import strategies as st
-from metal_kernels import Output, arguments, launch, random_bf16
+from metal_kernels import Output, arguments, geometry, launch, random_bf16
 from numpy.typing import NDArray
 from reference import Array, bf16_to_float, mxfp4_to_float, swiglu, weigh_expert
 
 SWIGLU_LIMIT = 7.0
 STORED_SCALE_OFFSET = 14  # what a model file adds to the checkpoint's scale bytes
 
-# As in metal/expert_geometry.h.
-MATVEC_OUTPUTS = 32
-FEW_ROWS_OUTPUTS = 64
-FEW_ROWS_MAX_SIMDGROUPS = 4
-MATMUL_ROWS = 32
-MATMUL_OUTPUTS = 128
-MATMUL_THREADS = 128
-SORT_THREADS = 512
+MATVEC_OUTPUTS = geometry("kExpertMatvecOutputs")
+INPUTS_PER_SIMDGROUP = geometry("kExpertMatvecInputsPerSimdgroup")
+FEW_ROWS_MAX_ROWS = geometry("kExpertFewRowsMaxRows")
+FEW_ROWS_OUTPUTS = geometry("kExpertFewRowsOutputs")
+FEW_ROWS_MAX_SIMDGROUPS = geometry("kExpertFewRowsMaxSimdgroups")
+MATMUL_ROWS = geometry("kExpertMatmulRows")
+MATMUL_OUTPUTS = geometry("kExpertMatmulOutputs")
+MATMUL_THREADS = geometry("kExpertMatmulThreads")
+SORT_THREADS = geometry("kExpertSortThreads")
 
 # As in metal/function_constants.h.
 CONSTANT_INPUTS, CONSTANT_OUTPUTS, CONSTANT_ACTIVE = 10, 11, 12
@@ -48,11 +49,11 @@ class Matrix:
 
     @property
     def num_inputs(self) -> int:
-        return 32 * self.blocks.shape[2]
+        return 32 * int(self.blocks.shape[2])
 
     @property
     def num_outputs(self) -> int:
-        return self.blocks.shape[1]
+        return int(self.blocks.shape[1])
 
     def weights(self, expert: int) -> Array:
         """[outputs, inputs] in float64."""
@@ -144,11 +145,11 @@ class Routing:
 
     @property
     def num_rows(self) -> int:
-        return self.ids.shape[0]
+        return int(self.ids.shape[0])
 
     @property
     def num_active(self) -> int:
-        return self.ids.shape[1]
+        return int(self.ids.shape[1])
 
 
 def random_routing(
@@ -268,7 +269,7 @@ def run_gate_up_matvec(
     """x [rows, E] -> hidden [rows, active, I]"""
     matrix = experts.gate_up
     if num_simdgroups is None:
-        num_simdgroups = min(32, ceil_divide(matrix.num_inputs, 1024))
+        num_simdgroups = min(32, ceil_divide(matrix.num_inputs, INPUTS_PER_SIMDGROUP))
     hidden = Output((*routing.ids.shape, experts.mlp_dim), np.float32)
     result = launch(
         "expert_matvec.metal",
@@ -301,7 +302,9 @@ def run_down_matvec(
     """hidden [rows, active, I] -> residual [rows, E] with the weighted sum added"""
     matrix = experts.down
     if num_simdgroups is None:
-        num_simdgroups = min(32, routing.num_active * ceil_divide(matrix.num_inputs, 1024))
+        num_simdgroups = min(
+            32, routing.num_active * ceil_divide(matrix.num_inputs, INPUTS_PER_SIMDGROUP)
+        )
     updated = Output(residual.shape, np.float32, initial=residual)
     result = launch(
         "expert_matvec.metal",
@@ -324,7 +327,9 @@ def run_down_matvec(
 
 def few_rows_threadgroup(matrix: Matrix, num_rows: int) -> tuple[int, int]:
     """Simdgroups and bytes of threadgroup memory for `num_rows` rows."""
-    num_simdgroups = min(FEW_ROWS_MAX_SIMDGROUPS, ceil_divide(matrix.num_inputs, 1024))
+    num_simdgroups = min(
+        FEW_ROWS_MAX_SIMDGROUPS, ceil_divide(matrix.num_inputs, INPUTS_PER_SIMDGROUP)
+    )
     tokens = max(2, 1 << (num_rows - 1).bit_length())
     return num_simdgroups, 4 * num_simdgroups * FEW_ROWS_OUTPUTS * tokens
 

@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from metal_experts import (
+    FEW_ROWS_MAX_ROWS,
     Experts,
     Routing,
     Shape,
@@ -19,7 +20,6 @@ from metal_experts import (
 from metal_kernels import assert_close
 
 RELATIVE = 1e-5
-TILE_ROWS = 32
 
 
 def check_both(
@@ -31,7 +31,7 @@ def check_both(
     specialised: bool = False,
     orders: int | None = None,
 ) -> None:
-    order = sort_pairs(routing.ids, experts.num_experts, TILE_ROWS)
+    order = sort_pairs(routing.ids, experts.num_experts, FEW_ROWS_MAX_ROWS)
     x = rng.standard_normal((routing.num_rows, experts.embedding_dim), np.float32)
     _, hidden = run_gate_up_few_rows(
         experts,

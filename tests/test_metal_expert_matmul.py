@@ -124,7 +124,10 @@ def test_scales_far_from_the_range_of_halves(scale_bytes: tuple[int, int]) -> No
     expected = expected_outputs(experts, routing, hidden[:, None])
 
     magnitudes = np.stack(
-        [np.abs(hidden[row]) @ np.abs(experts.down.weights(e)).T for row, e in routing_rows(routing)]
+        [
+            np.abs(hidden[row]) @ np.abs(experts.down.weights(e)).T
+            for row, e in routing_rows(routing)
+        ]
     )
     error = np.abs(outputs[:, 0] - expected[:, 0])
     assert (error <= 1e-5 * magnitudes + 2.0**-148).all()

@@ -9,6 +9,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 from metal_experts import (
+    FEW_ROWS_MAX_ROWS,
     MATMUL_ROWS,
     Experts,
     Routing,
@@ -49,7 +50,7 @@ def decoded_by_matvec(
 def decoded_by_few_rows(
     experts: Experts, routing: Routing, activations: NDArray[np.float32]
 ) -> Array:
-    order = sort_pairs(routing.ids, 1, 32)
+    order = sort_pairs(routing.ids, 1, FEW_ROWS_MAX_ROWS)
     return run_down_few_rows(experts, routing, order, activations)[1][:, 0]
 
 
