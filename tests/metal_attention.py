@@ -6,15 +6,12 @@ with position p in slot p % capacity.
 """
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 from hypothesis import strategies as st
-from metal_host.mutation import Launch, mutate_barriers
-from metal_kernels import Output, arguments, geometry, library, random_bf16
-from metal_kernels import launch as run_kernel
+from metal_kernels import Output, arguments, geometry, launch, random_bf16
 from numpy.typing import NDArray
 from reference import Array, bf16_to_float, softmax_with_sink
 
@@ -135,7 +132,6 @@ def run_decode(
     *,
     num_splits: int,
     form: int = 8,
-    launch: Callable[..., Any] = run_kernel,
     **options: Any,
 ) -> DecodeRun:
     """Attention over splits and their merge. `options` go to both launches."""
@@ -184,9 +180,7 @@ class PrefillRun:
     launch: Any
 
 
-def run_prefill(
-    case: AttentionCase, *, launch: Callable[..., Any] = run_kernel, **options: Any
-) -> PrefillRun:
+def run_prefill(case: AttentionCase, **options: Any) -> PrefillRun:
     output = Output(case.queries.shape, np.float16)
     result = launch(
         "attention_prefill.metal",
@@ -208,19 +202,6 @@ def run_prefill(
         **options,
     )
     return PrefillRun(output.values("attention"), result)
-
-
-def complaint_about_barriers(file: str, launches: Callable[[Callable[..., Any]], object]) -> str:
-    """What mutate_barriers() complains of, with the launches that `launches` makes by the function
-    that it is given."""
-    remembered = []
-
-    def remember(launched_file: str, kernel: str, **options: Any) -> Any:
-        remembered.append(Launch(kernel, options))
-        return run_kernel(launched_file, kernel, **options)
-
-    launches(remember)
-    return mutate_barriers(library(file, "trace"), remembered).complaint()
 
 
 # The 20b's shape in small, one head a group, groups that do not fill a block of 8 vectors, groups

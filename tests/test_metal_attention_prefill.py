@@ -9,14 +9,13 @@ from hypothesis import given, settings
 from metal_attention import (
     AttentionCase,
     attention_cases,
-    complaint_about_barriers,
     expected_attention,
     make_case,
     run_decode,
     run_prefill,
     with_half_queries,
 )
-from metal_kernels import assert_close, geometry
+from metal_kernels import assert_close, assert_every_barrier_is_needed, geometry, recorded_launches
 
 TOLERANCE = 2e-3
 
@@ -139,9 +138,7 @@ def test_only_tiles_within_the_window_are_visited(window: int) -> None:
 
 
 def test_every_barrier_is_needed() -> None:
-    """Each is deleted in turn; two tiles of keys for the queries of all four simdgroups."""
-    case = make_case(num_heads=8, num_kv_heads=1, num_rows=8, first_position=40)
-    complaint = complaint_about_barriers(
-        "attention_prefill.metal", lambda launch: run_prefill(case, launch=launch)
-    )
-    assert not complaint, complaint
+    """Two tiles of keys for the queries of all four simdgroups."""
+    with recorded_launches() as launches:
+        run_prefill(make_case(num_heads=8, num_kv_heads=1, num_rows=8, first_position=40))
+    assert_every_barrier_is_needed("attention_prefill.metal", launches, ["attention_tile.h"])
