@@ -4,6 +4,8 @@
 //     load(row, index)   the row's 16 bytes at `index`, and what belongs to them; columns index * kColumnsPerLoad on
 //     dot(load, x)       the product of a load with as many activations
 //     quad(load, i)      its i-th four weights
+//
+// Where a kernel declares a buffer as words (uint2, uint4), the comment says what they hold, and counts that.
 #pragma once
 
 #include "numbers.h"

@@ -13,7 +13,7 @@ using namespace gptoss_metal;
 
 kernel void embed(constant EmbedArguments& arguments [[buffer(0)]],
                   const device uint* tokens [[buffer(1)]],     // [num_rows]
-                  const device uint4* embedding [[buffer(2)]], // bf16 [vocabulary_size, num_columns / 8], 8 each
+                  const device uint4* embedding [[buffer(2)]], // bf16 [vocabulary_size, num_columns]
                   device float4* residual [[buffer(3)]],       // [num_rows, num_columns / 4]
                   uint2 position [[thread_position_in_grid]]) {
     const uint words_per_row = arguments.num_columns / 8;

@@ -23,7 +23,7 @@ using namespace gptoss_metal;
 template <class Row>
 kernel void norm(constant NormArguments& arguments [[buffer(0)]],
                  const device float4* input [[buffer(1)]],        // [rows, num_columns / 4]
-                 const device uint2* gain [[buffer(2)]],          // bf16 [num_columns / 4], 4 each
+                 const device uint2* gain [[buffer(2)]],          // bf16 [num_columns]
                  device typename Row::Quad* output [[buffer(3)]], // [rows, num_columns / 4]
                  uint row [[threadgroup_position_in_grid]],
                  uint thread_index [[thread_index_in_threadgroup]],

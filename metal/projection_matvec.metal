@@ -25,8 +25,7 @@ inline void finish(
 
 template <bool kAddToOutput>
 kernel void projection_matvec_bf16(constant ProjectionArguments& arguments [[buffer(0)]],
-                                   const device uint4* weight
-                                   [[buffer(1)]], // bf16 [num_outputs, num_inputs / 8], 8 each
+                                   const device uint4* weight [[buffer(1)]], // bf16 [num_outputs, num_inputs]
                                    const device ushort* bias [[buffer(3)]],  // bf16 [num_outputs]
                                    const device float4* input [[buffer(4)]], // [num_inputs / 4]
                                    device float* output [[buffer(5)]],       // [num_outputs]
@@ -46,8 +45,7 @@ kernel void projection_matvec_bf16(constant ProjectionArguments& arguments [[buf
 
 template <bool kAddToOutput>
 kernel void projection_matvec_int8(constant ProjectionArguments& arguments [[buffer(0)]],
-                                   const device uint4* weight
-                                   [[buffer(1)]], // int8 [num_outputs, num_inputs / 16], 16 each
+                                   const device uint4* weight [[buffer(1)]], // int8 [num_outputs, num_inputs]
                                    const device half* scales [[buffer(2)]],  // [num_outputs, num_inputs / 32]
                                    const device ushort* bias [[buffer(3)]],  // bf16 [num_outputs]
                                    const device float4* input [[buffer(4)]], // [num_inputs / 4]

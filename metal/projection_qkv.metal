@@ -60,10 +60,10 @@ inline void finish(float4 sums,
 }
 
 kernel void projection_qkv_bf16(constant QkvArguments& arguments [[buffer(0)]],
-                                const device uint4* weight [[buffer(1)]], // bf16 [num_outputs, num_inputs / 8], 8 each
-                                const device ushort* bias [[buffer(3)]],  // bf16 [num_outputs]
-                                const device float4* input [[buffer(4)]], // the residual, [num_inputs / 4]
-                                const device uint2* gain [[buffer(5)]],   // bf16 [num_inputs / 4], 4 each
+                                const device uint4* weight [[buffer(1)]],              // bf16 [num_outputs, num_inputs]
+                                const device ushort* bias [[buffer(3)]],               // bf16 [num_outputs]
+                                const device float4* input [[buffer(4)]],              // the residual, [num_inputs / 4]
+                                const device uint2* gain [[buffer(5)]],                // bf16 [num_inputs]
                                 const device float* inverse_frequencies [[buffer(6)]], // [32]
                                 device float2* queries [[buffer(7)]],                  // [num_query_rows / 2]
                                 device half2* keys [[buffer(8)]],   // [capacity, num_key_value_rows / 2]
@@ -85,12 +85,11 @@ kernel void projection_qkv_bf16(constant QkvArguments& arguments [[buffer(0)]],
 }
 
 kernel void projection_qkv_int8(constant QkvArguments& arguments [[buffer(0)]],
-                                const device uint4* weight
-                                [[buffer(1)]],                           // int8 [num_outputs, num_inputs / 16], 16 each
-                                const device half* scales [[buffer(2)]], // [num_outputs, num_inputs / 32]
-                                const device ushort* bias [[buffer(3)]], // bf16 [num_outputs]
+                                const device uint4* weight [[buffer(1)]],              // int8 [num_outputs, num_inputs]
+                                const device half* scales [[buffer(2)]],               // [num_outputs, num_inputs / 32]
+                                const device ushort* bias [[buffer(3)]],               // bf16 [num_outputs]
                                 const device float4* input [[buffer(4)]],              // the residual, [num_inputs / 4]
-                                const device uint2* gain [[buffer(5)]],                // bf16 [num_inputs / 4], 4 each
+                                const device uint2* gain [[buffer(5)]],                // bf16 [num_inputs]
                                 const device float* inverse_frequencies [[buffer(6)]], // [32]
                                 device float2* queries [[buffer(7)]],                  // [num_query_rows / 2]
                                 device half2* keys [[buffer(8)]],   // [capacity, num_key_value_rows / 2]

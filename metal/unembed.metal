@@ -2,14 +2,13 @@
 //
 // One row (decode): unembed_bf16 and _int8, with the final norm fused; dispatch ceil(vocabulary_size / 32) threadgroups
 // of 256 (matvec.h). Several rows of logits: unembed_few_rows_*, on rows that norm_float normalised; dispatch
-// ceil(vocabulary_size / 64) threadgroups of 256 of the smallest form that holds all rows (projection_few_rows.metal),
+// ceil(vocabulary_size / 64) threadgroups of 256 of the smallest form that holds all rows (few_rows.h),
 // by as many in y as rows remain.
 #include <metal_stdlib>
 
 #include "arguments.h"
-#include "dense_geometry.h"
+#include "few_rows.h"
 #include "function_constants.h"
-#include "matmul_tile.h"
 #include "matvec.h"
 
 using namespace metal;
@@ -24,9 +23,9 @@ inline void store_logits(float4 sums, uint first_token, uint vocabulary_size, de
 }
 
 kernel void unembed_bf16(constant UnembedArguments& arguments [[buffer(0)]],
-                         const device uint4* weight [[buffer(1)]], // bf16 [vocabulary_size, num_inputs / 8], 8 each
+                         const device uint4* weight [[buffer(1)]], // bf16 [vocabulary_size, num_inputs]
                          const device float4* input [[buffer(4)]], // the residual, [num_inputs / 4]
-                         const device uint2* gain [[buffer(5)]],   // bf16 [num_inputs / 4], 4 each
+                         const device uint2* gain [[buffer(5)]],   // bf16 [num_inputs]
                          device float* logits [[buffer(6)]],       // [vocabulary_size]
                          uint threadgroup_index [[threadgroup_position_in_grid]],
                          uint index [[thread_index_in_threadgroup]],
@@ -44,10 +43,10 @@ kernel void unembed_bf16(constant UnembedArguments& arguments [[buffer(0)]],
 }
 
 kernel void unembed_int8(constant UnembedArguments& arguments [[buffer(0)]],
-                         const device uint4* weight [[buffer(1)]], // int8 [vocabulary_size, num_inputs / 16], 16 each
+                         const device uint4* weight [[buffer(1)]], // int8 [vocabulary_size, num_inputs]
                          const device half* scales [[buffer(2)]],  // [vocabulary_size, num_inputs / 32]
                          const device float4* input [[buffer(4)]], // the residual, [num_inputs / 4]
-                         const device uint2* gain [[buffer(5)]],   // bf16 [num_inputs / 4], 4 each
+                         const device uint2* gain [[buffer(5)]],   // bf16 [num_inputs]
                          device float* logits [[buffer(6)]],       // [vocabulary_size]
                          uint threadgroup_index [[threadgroup_position_in_grid]],
                          uint index [[thread_index_in_threadgroup]],
@@ -64,23 +63,17 @@ kernel void unembed_int8(constant UnembedArguments& arguments [[buffer(0)]],
     store_logits(sums, first_token, arguments.vocabulary_size, logits, lane);
 }
 
-template <uint RowTiles>
-using FewRowsShape = TileShape<1, kFewRowsThreads / 32, RowTiles, kFewRowsOutputs / (kFewRowsThreads / 4)>;
-
-template <uint RowTiles>
+template <uint Rows>
 kernel void unembed_few_rows_bf16(constant ProjectionArguments& arguments [[buffer(0)]],
-                                  const device uint4* weight
-                                  [[buffer(1)]], // bf16 [num_outputs, num_inputs / 8], 8 each
-                                  const device uint4* input
-                                  [[buffer(4)]], // fp32, normalised, [num_rows, num_inputs / 4], 4 each
-                                  device float* logits [[buffer(5)]], // [num_rows, num_outputs]
+                                  const device uint4* weight [[buffer(1)]], // bf16 [num_outputs, num_inputs]
+                                  const device uint4* input [[buffer(4)]],  // fp32 [num_rows, num_inputs], normalised
+                                  device float* logits [[buffer(5)]],       // [num_rows, num_outputs]
                                   uint2 tile [[threadgroup_position_in_grid]],
                                   uint index [[thread_index_in_threadgroup]],
                                   uint lane [[thread_index_in_simdgroup]],
                                   uint simdgroup [[simdgroup_index_in_threadgroup]]) {
-    typedef FewRowsShape<RowTiles> Shape;
-    typedef TileMemory<FloatOperand, Shape> Memory;
-    threadgroup float4 memory[Memory::kQuads];
+    typedef FewRowsShape<Rows> Shape;
+    threadgroup float4 memory[FewRowsMemory<Rows>::kQuads];
     const uint num_inputs =
         is_function_constant_defined(constant_num_inputs) ? constant_num_inputs : arguments.num_inputs;
     const Bf16Matrix matrix = {weight, num_inputs};
@@ -88,21 +81,18 @@ kernel void unembed_few_rows_bf16(constant ProjectionArguments& arguments [[buff
                                      StoreFloat{logits}, memory, {tile, index, lane, simdgroup});
 }
 
-template <uint RowTiles>
+template <uint Rows>
 kernel void unembed_few_rows_int8(constant ProjectionArguments& arguments [[buffer(0)]],
-                                  const device uint4* weight
-                                  [[buffer(1)]], // int8 [num_outputs, num_inputs / 16], 16 each
-                                  const device half* scales [[buffer(2)]], // [num_outputs, num_inputs / 32]
-                                  const device uint4* input
-                                  [[buffer(4)]], // fp32, normalised, [num_rows, num_inputs / 4], 4 each
-                                  device float* logits [[buffer(5)]], // [num_rows, num_outputs]
+                                  const device uint4* weight [[buffer(1)]], // int8 [num_outputs, num_inputs]
+                                  const device half* scales [[buffer(2)]],  // [num_outputs, num_inputs / 32]
+                                  const device uint4* input [[buffer(4)]],  // fp32 [num_rows, num_inputs], normalised
+                                  device float* logits [[buffer(5)]],       // [num_rows, num_outputs]
                                   uint2 tile [[threadgroup_position_in_grid]],
                                   uint index [[thread_index_in_threadgroup]],
                                   uint lane [[thread_index_in_simdgroup]],
                                   uint simdgroup [[simdgroup_index_in_threadgroup]]) {
-    typedef FewRowsShape<RowTiles> Shape;
-    typedef TileMemory<FloatOperand, Shape> Memory;
-    threadgroup float4 memory[Memory::kQuads];
+    typedef FewRowsShape<Rows> Shape;
+    threadgroup float4 memory[FewRowsMemory<Rows>::kQuads];
     const uint num_inputs =
         is_function_constant_defined(constant_num_inputs) ? constant_num_inputs : arguments.num_inputs;
     const Int8Matrix matrix = {weight, scales, num_inputs};
@@ -110,7 +100,7 @@ kernel void unembed_few_rows_int8(constant ProjectionArguments& arguments [[buff
                                      StoreFloat{logits}, memory, {tile, index, lane, simdgroup});
 }
 
-template [[host_name("unembed_few_rows_8_bf16")]] kernel decltype(unembed_few_rows_bf16<1>) unembed_few_rows_bf16<1>;
-template [[host_name("unembed_few_rows_32_bf16")]] kernel decltype(unembed_few_rows_bf16<4>) unembed_few_rows_bf16<4>;
-template [[host_name("unembed_few_rows_8_int8")]] kernel decltype(unembed_few_rows_int8<1>) unembed_few_rows_int8<1>;
-template [[host_name("unembed_few_rows_32_int8")]] kernel decltype(unembed_few_rows_int8<4>) unembed_few_rows_int8<4>;
+template [[host_name("unembed_few_rows_8_bf16")]] kernel decltype(unembed_few_rows_bf16<8>) unembed_few_rows_bf16<8>;
+template [[host_name("unembed_few_rows_32_bf16")]] kernel decltype(unembed_few_rows_bf16<32>) unembed_few_rows_bf16<32>;
+template [[host_name("unembed_few_rows_8_int8")]] kernel decltype(unembed_few_rows_int8<8>) unembed_few_rows_int8<8>;
+template [[host_name("unembed_few_rows_32_int8")]] kernel decltype(unembed_few_rows_int8<32>) unembed_few_rows_int8<32>;
