@@ -9,6 +9,7 @@ Rewritten, token by token, so that every line stays where it is:
 - a kernel's `threadgroup float tile[32];` becomes a reference to threadgroup memory of that type,
   because OpenCL knows no templates of kernels; behind the last one stands a static assertion of the
   32 KB that they share;
+- methods without an address space are the thread's, as in Metal;
 - constructors and casts of vectors become calls of `metal_dialect::make`.
 
 Address spaces and `kernel` stay: the header keywords.h makes them OpenCL's.
@@ -20,7 +21,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from metal_host.syntax import Declaration, Function, Outline, spelled
-from metal_host.tokens import WORD
+from metal_host.tokens import COMMENT, WORD
 
 THREADGROUP_MEMORY_LIMIT = 32 * 1024
 
@@ -67,12 +68,15 @@ def rewrite(outline: Outline, constants: Mapping[str, FunctionConstant], special
     code = outline.code
     for start, _ in outline.attributes(0, len(code)):
         edits.remove(start, outline.partner[start])
+    _remove_attributes_of_macros(edits)
     derived = set(constants)
     for declaration in outline.declarations:
         _rewrite_program_constant(edits, declaration, constants, derived, specialised)
     for function in outline.functions:
         if function.is_kernel:
             _rewrite_threadgroup_memory(edits, function)
+        if function.scope:
+            _say_where_methods_work(edits, function)
     _rewrite_vector_constructors(edits)
     return f'#line 1 "{outline.path}"\n{edits.apply()}'
 
@@ -107,10 +111,26 @@ class _Edits:
         for start, (end, replacement) in sorted(self.replacements.items()):
             if start < at:
                 continue  # inside of something that was replaced as a whole
-            newlines = text.count("\n", start, end) - replacement.count("\n")
-            result += text[at:start] + replacement + "\n" * newlines
+            replaced = text[start:end]
+            newline = "\\\n" if "\\\n" in replaced else "\n"  # continued, within a macro
+            newlines = replaced.count("\n") - replacement.count("\n")
+            result += text[at:start] + replacement + newline * newlines
             at = end
         return result + text[at:]
+
+
+def _remove_attributes_of_macros(edits: _Edits) -> None:
+    """A macro that instantiates kernels carries attributes, too."""
+    words = [token for token in edits.outline.tokens if token.directive and token.kind != COMMENT]
+    for index, token in enumerate(words[:-1]):
+        if token.text == "[" and words[index + 1].text == "[":
+            depth = 0
+            for last in words[index:]:
+                depth += (last.text == "[") - (last.text == "]")
+                if depth == 0:
+                    end = last.offset + 1
+                    edits.replacements[token.offset] = (end, "")
+                    break
 
 
 def _rewrite_program_constant(
@@ -196,6 +216,18 @@ def _rewrite_threadgroup_memory(edits: _Edits, function: Function) -> None:
                 f'{THREADGROUP_MEMORY_LIMIT} bytes");'
             )
         edits.replace(start, semicolon, text)
+
+
+def _say_where_methods_work(edits: _Edits, function: Function) -> None:
+    """A method works on the thread's own objects unless it says otherwise, as in Metal."""
+    last = function.body[0] - 1
+    is_static = any(token.text in ("static", "friend") for token in function.head)
+    if (
+        edits.outline.code[last].text in (")", "const")
+        and not is_static
+        and function.name != function.scope
+    ):
+        edits.insert_after(last, " thread")
 
 
 def _rewrite_vector_constructors(edits: _Edits) -> None:

@@ -22,6 +22,7 @@ struct numeric_limits;
         }                                                                           \
     };
 METAL_DIALECT_FOR_INTEGERS(METAL_DIALECT_INTEGER_LIMITS)
+METAL_DIALECT_INTEGER_LIMITS(int8_t)
 
 #define METAL_DIALECT_FLOAT_LIMITS(T, largest, smallest, step) \
     template <>                                                \
@@ -47,5 +48,8 @@ METAL_DIALECT_FOR_INTEGERS(METAL_DIALECT_INTEGER_LIMITS)
     };
 METAL_DIALECT_FLOAT_LIMITS(half, half(0x1.ffcp15f), half(0x1.0p-14f), half(0x1.0p-10f))
 METAL_DIALECT_FLOAT_LIMITS(float, 0x1.fffffep127f, 0x1.0p-126f, 0x1.0p-23f)
+#if __METAL_VERSION__ >= 310
+METAL_DIALECT_FLOAT_LIMITS(bfloat, bfloat(0x1.fep127f), bfloat(0x1.0p-126f), bfloat(0x1.0p-7f))
+#endif
 
 } // namespace metal

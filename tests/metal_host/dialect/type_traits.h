@@ -63,6 +63,29 @@ struct remove_reference<__constant T&> {
 template <class T>
 using remove_reference_t = typename remove_reference<T>::type;
 
+template <class T>
+struct remove_addrspace {
+    typedef T type;
+};
+template <class T>
+struct remove_addrspace<__private T> {
+    typedef T type;
+};
+template <class T>
+struct remove_addrspace<__global T> {
+    typedef T type;
+};
+template <class T>
+struct remove_addrspace<__local T> {
+    typedef T type;
+};
+template <class T>
+struct remove_addrspace<__constant T> {
+    typedef T type;
+};
+template <class T>
+using remove_addrspace_t = typename remove_addrspace<T>::type;
+
 template <class A, class B>
 struct is_same : false_type {};
 template <class A>
