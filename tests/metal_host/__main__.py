@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from metal_host.compiler import MODES, CompileError, build_machine, cache_folder
+from metal_host.compiler import MODES, CompileError, build_machine, cache_folder, find_compiler
 from metal_host.library import compile_library
 from metal_host.syntax import SourceError
 
@@ -40,7 +40,9 @@ def main(arguments: Sequence[str]) -> int:
 
     try:
         for mode in modes:
-            build_machine(mode)  # before the files that would all have to wait for it
+            build_machine(
+                find_compiler(mode), mode
+            )  # before the files that would all have to wait for it
     except CompileError as error:
         print(error, file=sys.stderr)
         return 1

@@ -53,22 +53,30 @@ class Compiler:
 
 
 @cache
-def find_compiler(mode: str) -> Compiler:
-    """clang++ 19, another clang++ from 16 on, or else g++ 12 or later; METAL_HOST_CXX names one."""
-    named = os.environ.get("METAL_HOST_CXX")
-    for name in (named,) if named else (*_CLANGS, *_GCCS):
-        compiler = _examine(name)
+def find_compiler(mode: str, name: str | None = None) -> Compiler:
+    """clang++ 19, another clang++ from 16 on, or else g++ 12 or later.
+
+    A name (else that in METAL_HOST_CXX) demands this compiler; "clang++" and "g++" any of theirs.
+    """
+    name = name or os.environ.get("METAL_HOST_CXX")
+    for candidate in _candidates(name):
+        compiler = _examine(candidate)
         if compiler is not None and compiler.supports(mode):
             return compiler
-    if named:
+    if name is not None:
         raise CompileError(
-            f"METAL_HOST_CXX={named} is not a compiler for {mode} mode: it needs clang++ 16 or "
+            f"{name} is not there or is no compiler for {mode} mode: that needs clang++ 16 or "
             "later, or (for plain and trace mode) g++ 12 or later"
         )
     raise CompileError(
         f"no compiler for {mode} mode: install clang++ 19 with its sanitizers (Debian: clang-19, "
         "libclang-rt-19-dev) or, for plain and trace mode, g++ 12 or later"
     )
+
+
+def _candidates(name: str | None) -> tuple[str, ...]:
+    families = {None: (*_CLANGS, *_GCCS), "clang++": _CLANGS, "g++": _GCCS}
+    return families.get(name) or (str(name),)
 
 
 @cache
@@ -108,6 +116,14 @@ def _common_flags(mode: str) -> list[str]:
     return flags
 
 
+# In kernels, warnings are errors, but for those of style. Attributes and pragmas are Metal's.
+_KERNEL_WARNINGS = (
+    *("-Wall", "-Wextra", "-Werror", "-Wno-unused-parameter"),
+    *("-Wno-unused-variable", "-Wno-unused-but-set-variable", "-Wno-unused-function"),
+    *("-Wno-sign-compare", "-Wno-attributes", "-Wno-unknown-pragmas"),
+)
+
+
 def _kernel_flags(compiler: Compiler, mode: str) -> list[str]:
     # Arithmetic as on the GPU without fast-math: products and sums are rounded one by one, `1.0` is
     # a float, and half is not computed in float.
@@ -116,10 +132,16 @@ def _kernel_flags(compiler: Compiler, mode: str) -> list[str]:
         flags += [
             *("-Xclang", "-cl-single-precision-constant"),
             *("-Xclang", "-ffloat16-excess-precision=none"),
-            *("-gline-tables-only", "-Wno-everything"),
+            "-gline-tables-only",
+            *(*_KERNEL_WARNINGS, "-Wno-unused-const-variable", "-Wno-pass-failed"),
         ]
     else:
-        flags += ["-fsingle-precision-constant", "-g1", "-fno-gnu-unique", "-w"]
+        flags += [
+            *("-fsingle-precision-constant", "-g1", "-fno-gnu-unique"),
+            # What the optimizer of gcc believes to see is wrong too often.
+            *(*_KERNEL_WARNINGS, "-Wno-maybe-uninitialized", "-Wno-array-bounds"),
+            "-Wno-stringop-overflow",
+        ]
     if mode == "asan":
         flags += [
             "-fsanitize=address,undefined,float-cast-overflow",
@@ -168,9 +190,8 @@ def _has_boost(compiler: Compiler) -> bool:
 # ---- Building ----------------------------------------------------------------------------------
 
 
-def build_machine(mode: str) -> Path:
+def build_machine(compiler: Compiler, mode: str) -> Path:
     """The machine for a mode: everything in runtime/, as a shared library."""
-    compiler = find_compiler(mode)
     has_boost = _has_boost(compiler)
     flags = _runtime_flags(compiler, mode, has_boost)
     headers = _texts(RUNTIME, "*.h")
@@ -195,9 +216,10 @@ def build_machine(mode: str) -> Path:
     return target
 
 
-def build_kernels(source: HostSource, name: str, mode: str, machine: Path) -> Path:
+def build_kernels(
+    compiler: Compiler, source: HostSource, name: str, mode: str, machine: Path
+) -> Path:
     """The kernels of a file, as a library that is linked with the machine for the mode."""
-    compiler = find_compiler(mode)
     flags = _kernel_flags(compiler, mode)
     # The object depends on what it includes; the library, which is quick to link, on the machine.
     texts = {**source.files, **_texts(INCLUDE, "*"), **_included("kernel_unit.h")}

@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from metal_host import asan
-from metal_host.compiler import MODES, build_kernels, build_machine
+from metal_host.compiler import MODES, build_kernels, build_machine, find_compiler
 from metal_host.locations import resolve_locations
 from metal_host.source import Kernel, read_source
 from metal_host.traffic import Traffic, read_barriers_reached, read_traffic
@@ -79,11 +80,13 @@ class CompiledLibrary:
     library: Path
 
 
-def compile_library(path: Path, mode: str) -> CompiledLibrary:
+def compile_library(path: Path, mode: str, compiler: str | None = None) -> CompiledLibrary:
     """Compiles a .metal file, unless the cache has it."""
     source = read_source(path.resolve())
-    machine = build_machine(mode)
-    return CompiledLibrary(source.kernels, machine, build_kernels(source, path.stem, mode, machine))
+    chosen = find_compiler(mode, compiler)
+    machine = build_machine(chosen, mode)
+    library = build_kernels(chosen, source, path.stem, mode, machine)
+    return CompiledLibrary(source.kernels, machine, library)
 
 
 # A launch and what is read of it afterwards belong together.
@@ -91,16 +94,21 @@ _launching = threading.Lock()
 
 
 class Library:
-    """The kernels of one .metal file, compiled for a mode: "plain", "asan" or "trace"."""
+    """The kernels of one .metal file, compiled for a mode: "plain", "asan" or "trace".
 
-    def __init__(self, path: str | Path, mode: str = "plain") -> None:
+    `compiler`: which C++ compiler to use, instead of the best one that is there.
+    """
+
+    def __init__(
+        self, path: str | Path, mode: str = "plain", *, compiler: str | None = None
+    ) -> None:
         if mode not in MODES:
             raise ValueError(f"mode {mode!r}: it must be one of {', '.join(MODES)}")
         if mode == "asan":
             asan.check_loaded()
         self.path = Path(path).resolve()
         self.mode = mode
-        compiled = compile_library(self.path, mode)
+        compiled = compile_library(self.path, mode, compiler)
         self.kernels: dict[str, Kernel] = compiled.kernels
         self._machine = ctypes.CDLL(str(compiled.machine))
         self._library = ctypes.CDLL(str(compiled.library))
@@ -135,13 +143,14 @@ class Library:
             raise TypeError("give either threadgroups or threads: the size of the grid")
         grid = threads if threadgroups is None else threadgroups
         assert grid is not None
+        bound, _arrays = _bind(buffers)
         request = _Request(
             grid=_triple(grid, "the grid"),
             counts_threads=int(threads is not None),
             threads_per_threadgroup=_triple(threads_per_threadgroup, "threads_per_threadgroup"),
             is_random=int(order_seed is not None),
             seed=order_seed or 0,
-            buffers=_bind(buffers),
+            buffers=bound,
             threadgroup_memory=_threadgroup_sizes(threadgroup_memory or {}),
             constants=(_Constant * len(constants or {}))(
                 *(_constant(index, value) for index, value in (constants or {}).items())
@@ -180,33 +189,41 @@ def _triple(values: Sequence[int], what: str) -> Any:
     return (ctypes.c_uint32 * 3)(*values)
 
 
-def _bind(buffers: Mapping[int, Any]) -> Any:
+def _bind(buffers: Mapping[int, Any]) -> tuple[Any, list[NDArray[Any]]]:
+    """The buffers as the launcher reads them, and the arrays that have to live as long."""
     bound = (_Buffer * NUM_BUFFER_INDICES)()
+    arrays: list[NDArray[Any]] = []
     for index, buffer in buffers.items():
         if not 0 <= index < NUM_BUFFER_INDICES:
             raise RunError(f"buffer {index}: indices are 0 to {NUM_BUFFER_INDICES - 1}")
-        bound[index] = _buffer(index, buffer)
-    return bound
+        if buffer is None:
+            bound[index] = _Buffer(is_given=1)
+            continue
+        array = _as_array(index, buffer)
+        bound[index] = _Buffer(array.ctypes.data, array.nbytes, 1, int(array.flags.writeable))
+        arrays.append(array)
+    return bound, arrays
 
 
-def _buffer(index: int, buffer: Any) -> _Buffer:
-    if buffer is None:
-        return _Buffer(None, 0, 1, 0)
-    if isinstance(buffer, np.ndarray):
-        if not buffer.flags.c_contiguous:
-            raise RunError(
-                f"buffer {index}: the array is not contiguous; give a copy (np.ascontiguousarray)"
-            )
-        return _Buffer(buffer.ctypes.data, buffer.nbytes, 1, int(buffer.flags.writeable))
-    if isinstance(buffer, ctypes.Structure | ctypes.Array):
-        return _Buffer(ctypes.addressof(buffer), ctypes.sizeof(buffer), 1, 0)
-    if isinstance(buffer, bytes):
-        address = ctypes.cast(ctypes.c_char_p(buffer), ctypes.c_void_p).value
-        return _Buffer(address, len(buffer), 1, 0)
-    raise TypeError(
-        f"buffer {index} is a {type(buffer).__name__}: it must be a numpy array, a ctypes "
-        "structure, bytes or None"
-    )
+def _as_array(index: int, buffer: Any) -> NDArray[Any]:
+    """The memory of a buffer; what stands for setBytes becomes a copy, aligned and read-only."""
+    if isinstance(buffer, ctypes.Structure | ctypes.Array | bytes):
+        copy: NDArray[Any] = np.frombuffer(bytes(buffer), np.uint8).copy()
+        copy.flags.writeable = False
+        return copy
+    if not isinstance(buffer, np.ndarray):
+        raise TypeError(
+            f"buffer {index} is a {type(buffer).__name__}: it must be a numpy array, a ctypes "
+            "structure or array, bytes, or None"
+        )
+    if buffer.dtype.hasobject or buffer.dtype in (np.float64, np.complex128):
+        raise RunError(f"buffer {index} has elements of type {buffer.dtype}, which Metal lacks")
+    if not buffer.flags.c_contiguous:
+        raise RunError(
+            f"buffer {index}: the array is not contiguous; give a copy (np.ascontiguousarray)"
+        )
+    array: NDArray[Any] = buffer
+    return array
 
 
 def _threadgroup_sizes(sizes: Mapping[int, int]) -> Any:

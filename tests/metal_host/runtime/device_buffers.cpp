@@ -36,12 +36,8 @@ device_buffers::device_buffers(std::vector<binding> bindings) : bindings_(std::m
     }
     const auto page_size = static_cast<std::size_t>(sysconf(_SC_PAGESIZE));
     for (copy& c : copies_) {
-        // What overlaps keeps the caller's offsets, so the caller's alignment (modulo 16) as well.
-        const std::size_t misalignment = reinterpret_cast<uintptr_t>(c.source) % 16;
-        const bool is_shared = std::count_if(bindings_.begin(), bindings_.end(), [&](const binding& b) {
-                                   return b.data >= c.source && b.data < c.source + c.size;
-                               }) > 1;
-        const std::size_t lead = is_shared ? misalignment : 0;
+        // As (mis)aligned as the caller's array: a slice stands for a buffer that is bound with an offset.
+        const std::size_t lead = reinterpret_cast<uintptr_t>(c.source) % 16;
         const std::size_t padded = round_up(lead + c.size, 16);
         const std::size_t accessible = round_up(padded, page_size);
         c.mapping_size = guard_size + accessible + guard_size;
@@ -97,7 +93,7 @@ std::string device_buffers::check_guards() const {
         const std::byte* damaged = damaged_guard(begin, c.data);
         damaged = damaged == nullptr ? damaged_guard(c.data + c.size, end) : damaged;
         if (damaged != nullptr) {
-            return "something was written " + describe(damaged);
+            return "something wrote to " + describe(damaged) + "; in asan or trace mode this names the line";
         }
     }
     return "";
@@ -108,18 +104,12 @@ std::string device_buffers::describe(const void* address) const {
     for (std::size_t i = 0; i < bindings_.size(); ++i) {
         const binding& b = bindings_[i];
         const std::byte* begin = this->address(i);
-        const std::byte* end = begin + b.size;
-        const std::string buffer =
-            "buffer " + std::to_string(b.index) + " (" + b.name + ", " + std::to_string(b.size) + " bytes)";
         const copy& c = copy_of(b);
         if (at < c.mapping || at >= c.mapping + c.mapping_size) {
             continue;
         }
-        if (at < begin) {
-            return std::to_string(begin - at) + " bytes before the start of " + buffer;
-        }
-        return at < end ? "at byte " + std::to_string(at - begin) + " of " + buffer
-                        : std::to_string(at - end) + " bytes beyond the end of " + buffer;
+        return "byte " + std::to_string(at - begin) + " of buffer " + std::to_string(b.index) + " ('" + b.name +
+               "'), which has " + std::to_string(b.size) + " bytes";
     }
     return "";
 }

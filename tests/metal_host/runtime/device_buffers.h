@@ -42,7 +42,7 @@ public:
     // What was written just outside the buffers: a sentence, or an empty string.
     std::string check_guards() const;
 
-    // "4 bytes beyond the end of buffer 2 (output, 64 bytes)", or nothing for an address that is elsewhere.
+    // "byte 64 of buffer 2 ('output'), which has 64 bytes", or nothing for an address that is elsewhere.
     std::string describe(const void* address) const;
 
 private:

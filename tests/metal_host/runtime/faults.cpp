@@ -27,7 +27,7 @@ std::string fault_text;
 std::string describe_fault(int signal, const void* address, const void* program_counter) {
     const std::string at = " at " + code_location(program_counter);
     return (signal == SIGFPE ? "integer division by zero, or one whose quotient overflows,"
-                             : "access " + describe_address(address)) +
+                             : "access to " + describe_address(address)) +
            at;
 }
 
@@ -87,18 +87,19 @@ void handle(int signal, siginfo_t* information, void* interrupted) {
 std::string describe_address(const void* address) {
     const stack_pool& stacks = the_scheduler().stacks();
     if (const int64_t index = stacks.overflowed(address); index >= 0) {
-        return "beyond the thread's stack of " + std::to_string(stacks.usable_size(static_cast<uint32_t>(index))) +
+        return "memory beyond the thread's stack of " +
+               std::to_string(stacks.usable_size(static_cast<uint32_t>(index))) +
                " bytes (a large array of its own, or recursion?)";
     }
     if (static_cast<const std::byte*>(address) >= stacks.begin() &&
         static_cast<const std::byte*>(address) < stacks.begin() + stacks.size()) {
-        return "outside of a variable of the thread's own";
+        return "memory outside of the thread's own variables";
     }
     std::string where = describe_device_memory(address);
     where = where.empty() ? the_threadgroup_memory().describe(address) : where;
     if (where.empty()) {
         char text[96];
-        std::snprintf(text, sizeof text, "at address %p, where there is nothing (an unbound buffer?)", address);
+        std::snprintf(text, sizeof text, "address %p, where there is nothing (an unbound buffer?)", address);
         where = text;
     }
     return where;

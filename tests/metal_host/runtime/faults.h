@@ -17,7 +17,7 @@ public:
     fault_handler& operator=(const fault_handler&) = delete;
 };
 
-// What is at an address: "4 bytes beyond the end of buffer 2 (output, 64 bytes)". Only while a fault_handler exists.
+// What is at an address: "byte 64 of buffer 2 ('output'), which has 64 bytes". Only while a fault_handler exists.
 std::string describe_address(const void* address);
 
 } // namespace metal_host

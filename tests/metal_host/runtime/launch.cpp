@@ -101,8 +101,8 @@ bool is_present(const parameter& p) {
 }
 
 text describe(const parameter& p) {
-    return text(p.kind == parameter_kind::buffer ? "buffer " : "threadgroup memory ") + std::to_string(p.index) + " (" +
-           p.name + ")";
+    return text(p.kind == parameter_kind::buffer ? "buffer " : "threadgroup memory ") + std::to_string(p.index) +
+           " ('" + p.name + "')";
 }
 
 std::vector<device_buffers::binding> check_buffers(const kernel_record& kernel, const metal_host_buffer* buffers) {
@@ -129,9 +129,9 @@ std::vector<device_buffers::binding> check_buffers(const kernel_record& kernel, 
                                " is written by the kernel (it is not `constant` or `const`), but its memory "
                                "is read-only: give it a writable numpy array"};
         }
-        if (p.alignment > 1 && reinterpret_cast<uintptr_t>(given.data) % std::min<std::size_t>(p.alignment, 4) != 0) {
-            throw launch_error{describe(p) + " is at an address that is not a multiple of " +
-                               number(std::min<std::size_t>(p.alignment, 4)) + " bytes"};
+        if (reinterpret_cast<uintptr_t>(given.data) % p.alignment != 0) {
+            throw launch_error{describe(p) + " is at an address that is not a multiple of " + number(p.alignment) +
+                               " bytes, as its elements need"};
         }
         bindings.push_back({p.index, static_cast<std::byte*>(given.data), given.size, p.is_writable, p.name});
     }

@@ -39,7 +39,7 @@ void fail_at(std::string_view text, const void* program_counter) {
 }
 
 void fail_access(const char* access, const void* address, const void* program_counter) {
-    fail_at(access + (" " + describe_address(address)), program_counter);
+    fail_at(access + (" of " + describe_address(address)), program_counter);
 }
 
 std::string location(const site& where) {

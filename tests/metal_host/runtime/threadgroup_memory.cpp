@@ -87,7 +87,9 @@ std::string threadgroup_memory::check_guards() {
         guard = v.begin + v.size;
     }
     damaged = damaged == nullptr ? damaged_guard(guard, arena_ + used_) : damaged;
-    return damaged == nullptr ? "" : "something was written " + describe(damaged);
+    return damaged == nullptr
+               ? ""
+               : "something wrote to " + describe(damaged) + "; in asan or trace mode this names the line";
 }
 
 std::string threadgroup_memory::describe(const void* address) const {
@@ -104,13 +106,8 @@ std::string threadgroup_memory::describe(const void* address) const {
     if (nearest == nullptr || at < arena_ || at >= arena_ + used_) {
         return "";
     }
-    const std::string variable =
-        "threadgroup variable " + nearest->name + " (" + std::to_string(nearest->size) + " bytes)";
-    if (distance == 0) {
-        return "at byte " + std::to_string(at - nearest->begin) + " of " + variable;
-    }
-    return distance < 0 ? std::to_string(-distance) + " bytes before the start of " + variable
-                        : std::to_string(distance - 1) + " bytes beyond the end of " + variable;
+    return "byte " + std::to_string(at - nearest->begin) + " of threadgroup memory '" + nearest->name +
+           "', which has " + std::to_string(nearest->size) + " bytes";
 }
 
 void* threadgroup_variable(threadgroup_declaration& declaration) {

@@ -50,7 +50,7 @@ public:
     // What was written outside the variables: a sentence, or an empty string.
     std::string check_guards();
 
-    // "4 bytes beyond the end of threadgroup variable x (64 bytes)", or nothing for an address that is elsewhere.
+    // "byte 64 of threadgroup memory 'x', which has 64 bytes", or nothing for an address that is elsewhere.
     std::string describe(const void* address) const;
 
 private:
