@@ -7,15 +7,14 @@ source/sampler.cpp does, for one row.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from metal_host import read_structs
-from metal_kernels import GUARD_ELEMENTS, METAL, arguments, library
 from metal_host.mutation import Launch
+from metal_kernels import GUARD_ELEMENTS, METAL, arguments, library
 from numpy.typing import NDArray
 from reference import Array
 
@@ -37,6 +36,18 @@ KERNELS: Mapping[str, tuple[int, ...]] = {
     "sample_draw": (*range(12), *range(NUM_CANDIDATES, TOP_TOKENS)),
     "sample_top_tokens": (ARGUMENTS, OPTIONS, LOGITS, MODEL_GROUPS, RESULTS, TOP_TOKENS),
 }
+# Members of the struct SamplingOptions that have the same name in Options.
+COPIED_OPTIONS = (
+    "seed",
+    "temperature",
+    "top_p",
+    "min_p",
+    "repetition_penalty",
+    "presence_penalty",
+    "frequency_penalty",
+    "top_k",
+    "num_top_tokens",
+)
 OVER_THE_VOCABULARY = ("sample_survey", "sample_gather")  # in any number of threadgroups
 TEMPORARY = (GROUPS, MODEL_GROUPS, CUTS, NUM_CANDIDATES, CANDIDATES)
 
@@ -66,6 +77,9 @@ class History:
     position: int = 0
 
 
+NO_HISTORY = History()
+
+
 def _dtype(struct: str) -> np.dtype[Any]:
     return np.dtype(read_structs(METAL / "arguments.h")[struct])
 
@@ -77,7 +91,7 @@ class Sampling:
         self,
         logits: Array,  # [rows, V], or [V] for all of them
         options: Sequence[Options] | Options,
-        history: Sequence[History] | History = History(),  # noqa: B008 (immutable)
+        history: Sequence[History] | History = NO_HISTORY,
         positions: Array | None = None,  # [rows]
     ) -> None:
         all_options = [options] if isinstance(options, Options) else list(options)
@@ -98,7 +112,7 @@ class Sampling:
 
         self.options = rows_of(_dtype("SamplingOptions"))
         self.states = rows_of(_dtype("SamplingState"))
-        self.logits = np.ascontiguousarray(np.broadcast_to(given, (self.rows, v)))
+        self.logits = np.array(np.broadcast_to(given, (self.rows, v)), order="C")
         self.allowed = rows_of(bool, v)
         self.biased = rows_of(bool, v)
         self.biases = rows_of(np.float32, v)
@@ -108,13 +122,12 @@ class Sampling:
         one_for_all = len(all_options) == 1
         for row, one in enumerate(all_options):
             rows = slice(None) if one_for_all else row
-            for name in ("seed", "temperature", "top_p", "min_p", "repetition_penalty",
-                         "presence_penalty", "frequency_penalty", "top_k", "num_top_tokens"):  # fmt: skip
+            for name in COPIED_OPTIONS:
                 self.options[name][rows] = getattr(one, name)
             self.options["num_stop_tokens"][rows] = len(one.stop_tokens)
-            self.options["features"][rows] = (
-                USES_ALLOWED_MASK * (one.allowed is not None) + USES_BIAS * bool(one.biases)
-            )
+            self.options["features"][rows] = USES_ALLOWED_MASK * (
+                one.allowed is not None
+            ) + USES_BIAS * bool(one.biases)
             self.allowed[rows] = False if one.allowed is None else one.allowed
             self.biased[rows, list(one.biases)] = True
             self.biases[rows, list(one.biases)] = list(one.biases.values())
@@ -159,14 +172,15 @@ class Sampling:
         *,
         order_seed: int | None = None,
         kernels: Iterable[str] = tuple(KERNELS),
+        poison: Iterable[int] = (*TEMPORARY, RESULTS, TOP_TOKENS),
         mode: str | None = None,
     ) -> dict[str, Any]:
         """One token for each row. Returns what each launch returned (its traffic, in trace mode).
 
-        `threads` of each threadgroup; `threadgroups` for each row where there is a choice.
+        `threads` of each threadgroup; `threadgroups` for each row where there is a choice. The
+        buffers to `poison` are filled with 0xFF first: nothing of an earlier token may count.
         """
-        poisoned = (CUTS, NUM_CANDIDATES, CANDIDATES, GROUPS, MODEL_GROUPS, RESULTS, TOP_TOKENS)
-        for index in poisoned:
+        for index in poison:
             self.buffers[index].view(np.uint8)[:] = 0xFF
         results = {}
         for kernel in kernels:
@@ -237,10 +251,6 @@ def _poisoned(size: int, dtype: Any) -> Array:
     return buffer
 
 
-def num_orders() -> int:
-    return int(os.environ.get("METAL_HOST_ORDERS", "1"))
-
-
 # --- The twin ---
 
 
@@ -260,7 +270,7 @@ def uniform_random(key: int, counter: int) -> float:
 class Twin:
     """What the CPU backend's sampler computes of one row, in its order and precision."""
 
-    def __init__(self, logits: Array, options: Options, history: History = History()) -> None:  # noqa: B008
+    def __init__(self, logits: Array, options: Options, history: History = NO_HISTORY) -> None:
         self.options = options
         self.model_logits = np.asarray(logits, np.float32)
         self.logits = adjusted_logits(self.model_logits, options, history)
@@ -269,7 +279,8 @@ class Twin:
         """[V] log_softmax of the logits as the model gave them."""
         wide = self.model_logits.astype(np.float64)
         highest = wide.max()
-        return wide - highest - np.log(np.exp(wide - highest).sum())
+        result: Array = wide - highest - np.log(np.exp(wide - highest).sum())
+        return result
 
     def weights(self, slack: float = 0.0) -> Array:
         """[V] exp((logit - highest) / temperature) of what the filters keep, 0 of the others.
@@ -290,14 +301,16 @@ class Twin:
             wanted = (f32(options.top_p) * (1 + slack)) * reached[-1]
             order = order[: int(np.searchsorted(reached, wanted, side="left")) + 1]
         if options.min_p > 0:
-            order = order[weights[order] >= f32(options.min_p) * (1 - slack)]
-        kept = np.zeros_like(weights)
+            is_kept = weights[order] >= f32(options.min_p) * (1 - slack)
+            order = order[is_kept | (self.logits[order] == highest)]
+        kept: Array = np.zeros_like(weights)
         kept[order] = weights[order]
         return kept
 
     def probabilities(self) -> Array:
         weights = self.weights()
-        return weights / weights.sum()
+        result: Array = weights / weights.sum()
+        return result
 
     def token(self, position: int) -> int:
         if f32(self.options.temperature) == 0:
@@ -333,7 +346,7 @@ def draw(weights: Array, number: float) -> int:
 
 def adjusted_logits(logits: Array, options: Options, history: History) -> Array:
     """[V] float32: bias, then penalties; a token that is not allowed has -infinity."""
-    result = logits.astype(np.float32).copy()
+    result: Array = logits.astype(np.float32)
     with np.errstate(over="ignore"):
         for token, bias in options.biases.items():
             result[token] += np.float32(bias)
