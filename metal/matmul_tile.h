@@ -151,7 +151,7 @@ inline void stage_weights(const thread Matrix& matrix,
 // store(row * num_outputs + output, input[row] . weight[output] + bias(output)) for one tile of the output.
 template <class Operand, class Shape, class Matrix, class Bias, class Store>
 inline void matmul_tile(const thread Matrix& matrix,
-                        const device uint4* input, // Operand::Scalar [num_rows, num_columns], 16 bytes each
+                        const device uint4* input, // Operand::Scalar [num_rows, num_columns]
                         uint num_rows,
                         uint num_outputs,
                         Bias bias,

@@ -47,7 +47,7 @@ inline float4 matvec(const thread Matrix& matrix,
                      uint num_rows,
                      uint first_row,
                      const device float4* input, // [num_columns / 4]
-                     const device uint2* gain,   // bf16 [num_columns / 4], 4 each
+                     const device uint2* gain,   // bf16 [num_columns]
                      float epsilon,
                      MatvecMemory memory,
                      MatvecThread self) {
