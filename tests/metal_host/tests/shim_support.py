@@ -9,7 +9,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 import pytest
-from metal_host import CompileError, Library
+from metal_host import CompileError, Library, asan
 from metal_host.compiler import find_compiler
 from numpy.typing import NDArray
 
@@ -17,7 +17,6 @@ KERNELS = Path(__file__).parent / "kernels"
 
 Array: TypeAlias = NDArray[Any]
 
-# The compilers' families, for METAL_HOST_CXX; None is what the host device takes by itself: clang.
 CLANG = "clang++"
 GCC = "g++"
 both_compilers = pytest.mark.parametrize("compiler", [CLANG, GCC])
@@ -25,20 +24,14 @@ both_compilers = pytest.mark.parametrize("compiler", [CLANG, GCC])
 
 @cache
 def library(path: Path, compiler: str = CLANG, mode: str = "plain") -> Library:
-    """The kernels of a file, by one of the two compilers. Skips the test where it is missing."""
-    with pytest.MonkeyPatch.context() as patch:
-        if compiler == CLANG:
-            patch.delenv("METAL_HOST_CXX", raising=False)
-        else:
-            patch.setenv("METAL_HOST_CXX", compiler)
-        find_compiler.cache_clear()
-        try:
-            found = find_compiler(mode)
-            if found.is_clang != (compiler == CLANG):
-                pytest.skip(f"there is no {compiler} here")
-            return Library(path, mode=mode)
-        finally:
-            find_compiler.cache_clear()
+    """The kernels of a file, by one of the two compilers; the test is skipped where it is missing."""
+    if mode == "asan" and not asan.is_loaded():
+        pytest.skip("asan mode is tested under `python -m metal_host.asan -m pytest`")
+    try:
+        find_compiler(mode, compiler)
+    except CompileError as error:
+        pytest.skip(str(error))
+    return Library(path, mode, compiler=compiler)
 
 
 def shim_kernels(name: str, compiler: str = CLANG, mode: str = "plain") -> Library:
@@ -51,23 +44,6 @@ def kernels_of(text: str, folder: Path, compiler: str = CLANG, mode: str = "plai
     path = folder / "shim_generated.metal"
     path.write_text(text)
     return library.__wrapped__(path, compiler, mode)
-
-
-def complaint(body: str, folder: Path) -> str:
-    """What the compiler says about a kernel of this body; the test fails if it compiles."""
-    text = f"""#include <metal_stdlib>
-#include <metal_simdgroup_matrix>
-using namespace metal;
-kernel void rejected(device uint* output [[buffer(0)]], uint lane [[thread_index_in_simdgroup]]) {{
-    {body}
-    output[lane] = 1;
-}}
-"""
-    try:
-        kernels_of(text, folder)
-    except CompileError as error:
-        return str(error)
-    pytest.fail(f"Metal rejects this, the shim compiles it: {body}")
 
 
 def run_each(

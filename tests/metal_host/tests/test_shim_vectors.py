@@ -198,7 +198,7 @@ def test_every_swizzle_without_repetition_can_be_assigned_to(
 ) -> None:
     cases = [(c, a) for c in swizzles(size, distinct=True) for a in ALPHABETS]
     lines = "".join(
-        f"    v[{i}].{spelled(c, a)} -= int4(100, 200, 300, 400).{spelled((0, 1, 2, 3)[: len(c)], a)};\n"
+        f"    v[{i}].{spelled(c, a)} -= int4(100, 200, 300, 400).{'xyzw'[: len(c)]};\n"
         for i, (c, a) in enumerate(cases)
     )
     text = f"""#include <metal_stdlib>
