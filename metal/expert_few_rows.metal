@@ -45,16 +45,16 @@ inline TokenGroups token_groups(uint count, uint num_blocks, uint lane) {
 }
 
 // One simdgroup's share of the inputs times `num_rows` rows of weights, for the two tokens of each lane group.
-inline void multiply_rows(const thread ExpertMatrix& matrix,
-                          const thread TokenGroups& groups,
-                          uint first_output,
-                          uint num_rows,                // a multiple of 4
-                          const device float4* input_0, // [num_blocks * 8], of the group's first token
-                          const device float4* input_1, // [num_blocks * 8], of its second
-                          threadgroup float2* sums,     // [num_rows, num_tokens / 2], this simdgroup's
-                          uint lane,
-                          uint simdgroup,
-                          uint num_simdgroups) {
+inline void multiply_few_rows(const thread ExpertMatrix& matrix,
+                              const thread TokenGroups& groups,
+                              uint first_output,
+                              uint num_rows,                // a multiple of 4
+                              const device float4* input_0, // [num_blocks * 8], of the group's first token
+                              const device float4* input_1, // [num_blocks * 8], of its second
+                              threadgroup float2* sums,     // [num_rows, num_tokens / 2], this simdgroup's
+                              uint lane,
+                              uint simdgroup,
+                              uint num_simdgroups) {
     for (uint chunk = simdgroup; chunk < groups.num_chunks; chunk += num_simdgroups) {
         float4 activations_0[8];
         float4 activations_1[8];
@@ -90,12 +90,12 @@ inline void multiply_rows(const thread ExpertMatrix& matrix,
 }
 
 // The sums of all simdgroups that had inputs, in their order.
-inline float sum_simdgroups(const threadgroup float* partials, // [simdgroups, num_rows, num_tokens]
-                            const thread TokenGroups& groups,
-                            uint num_rows,
-                            uint row,
-                            uint token,
-                            uint num_simdgroups) {
+inline float sum_of_token(const threadgroup float* partials, // [simdgroups, num_rows, num_tokens]
+                          const thread TokenGroups& groups,
+                          uint num_rows,
+                          uint row,
+                          uint token,
+                          uint num_simdgroups) {
     float sum = 0.0f;
     for (uint s = 0; s < min(num_simdgroups, groups.num_chunks); s++) {
         sum += partials[(s * num_rows + row) * groups.num_tokens + token];
@@ -129,19 +129,19 @@ kernel void expert_gate_up_few_rows(constant ExpertArguments& arguments [[buffer
     // Where the count is not a power of two, the last token stands in for those that are missing.
     const uint row_0 = permutation[tile.first + min(groups.first, tile.count - 1)] / shape.num_active;
     const uint row_1 = permutation[tile.first + min(groups.first + 1, tile.count - 1)] / shape.num_active;
-    multiply_rows(matrix, groups, first_output, num_rows, input + row_0 * (shape.num_inputs / 4),
-                  input + row_1 * (shape.num_inputs / 4),
-                  (threadgroup float2*)(partials + simdgroup * num_rows * groups.num_tokens), lane, simdgroup,
-                  num_simdgroups);
+    multiply_few_rows(matrix, groups, first_output, num_rows, input + row_0 * (shape.num_inputs / 4),
+                      input + row_1 * (shape.num_inputs / 4),
+                      (threadgroup float2*)(partials + simdgroup * num_rows * groups.num_tokens), lane, simdgroup,
+                      num_simdgroups);
     threadgroup_barrier(mem_flags::mem_threadgroup);
 
     // Rows alternate: gate, up.
     for (uint i = index; i < tile.count * num_rows / 2; i += num_simdgroups * 32) {
         const uint token = i / (num_rows / 2);
         const uint row = i % (num_rows / 2) * 2;
-        const float gate = sum_simdgroups(partials, groups, num_rows, row, token, num_simdgroups) +
+        const float gate = sum_of_token(partials, groups, num_rows, row, token, num_simdgroups) +
                            bf16_to_float(matrix.bias[first_output + row]);
-        const float up = sum_simdgroups(partials, groups, num_rows, row + 1, token, num_simdgroups) +
+        const float up = sum_of_token(partials, groups, num_rows, row + 1, token, num_simdgroups) +
                          bf16_to_float(matrix.bias[first_output + row + 1]);
         hidden[(tile.first + token) * (shape.num_outputs / 2) + (first_output + row) / 2] =
             swiglu(gate, up, arguments.swiglu_limit);
@@ -175,17 +175,17 @@ kernel void expert_down_few_rows(constant ExpertArguments& arguments [[buffer(0)
 
     const uint pair_0 = tile.first + min(groups.first, tile.count - 1);
     const uint pair_1 = tile.first + min(groups.first + 1, tile.count - 1);
-    multiply_rows(matrix, groups, first_output, num_rows, hidden + pair_0 * (shape.num_inputs / 4),
-                  hidden + pair_1 * (shape.num_inputs / 4),
-                  (threadgroup float2*)(partials + simdgroup * num_rows * groups.num_tokens), lane, simdgroup,
-                  num_simdgroups);
+    multiply_few_rows(matrix, groups, first_output, num_rows, hidden + pair_0 * (shape.num_inputs / 4),
+                      hidden + pair_1 * (shape.num_inputs / 4),
+                      (threadgroup float2*)(partials + simdgroup * num_rows * groups.num_tokens), lane, simdgroup,
+                      num_simdgroups);
     threadgroup_barrier(mem_flags::mem_threadgroup);
 
     for (uint i = index; i < tile.count * num_rows; i += num_simdgroups * 32) {
         const uint token = i / num_rows;
         const uint row = i % num_rows;
         const uint pair = permutation[tile.first + token];
-        const float sum = sum_simdgroups(partials, groups, num_rows, row, token, num_simdgroups) +
+        const float sum = sum_of_token(partials, groups, num_rows, row, token, num_simdgroups) +
                           bf16_to_float(matrix.bias[first_output + row]);
         outputs[pair * shape.num_outputs + first_output + row] = routing_weights[pair] * sum;
     }

@@ -81,9 +81,10 @@ inline void multiply_tile(const thread ExpertMatrix& matrix,
         uint scale_bytes[4];
 #pragma unroll
         for (uint i = 0; i < 4; i++) {
-            const uint block = weight_row * matrix.num_blocks + min(first_block + i, matrix.num_blocks - 1);
-            codes[i] = matrix.blocks[block];
-            scale_bytes[i] = matrix.scales[block];
+            if (first_block + i < matrix.num_blocks) {
+                codes[i] = matrix.blocks[weight_row * matrix.num_blocks + first_block + i];
+                scale_bytes[i] = matrix.scales[weight_row * matrix.num_blocks + first_block + i];
+            }
         }
 #pragma unroll
         for (uint i = 0; i < 4; i++) {

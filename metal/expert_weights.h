@@ -10,9 +10,9 @@ namespace gptoss_metal {
 
 using namespace metal;
 
-constant uint constant_num_inputs [[function_constant(kExpertInputs)]];
-constant uint constant_num_outputs [[function_constant(kExpertOutputs)]];
-constant uint constant_num_active [[function_constant(kExpertActive)]];
+constant uint constant_expert_inputs [[function_constant(kExpertInputs)]];
+constant uint constant_expert_outputs [[function_constant(kExpertOutputs)]];
+constant uint constant_expert_active [[function_constant(kExpertActive)]];
 
 struct ExpertShape {
     uint num_inputs;  // a multiple of 32
@@ -22,9 +22,9 @@ struct ExpertShape {
 
 // The pipeline's shape where it was specialised for one, or else the arguments'.
 inline ExpertShape expert_shape(constant ExpertArguments& arguments) {
-    return {is_function_constant_defined(constant_num_inputs) ? constant_num_inputs : arguments.num_inputs,
-            is_function_constant_defined(constant_num_outputs) ? constant_num_outputs : arguments.num_outputs,
-            is_function_constant_defined(constant_num_active) ? constant_num_active : arguments.num_active};
+    return {is_function_constant_defined(constant_expert_inputs) ? constant_expert_inputs : arguments.num_inputs,
+            is_function_constant_defined(constant_expert_outputs) ? constant_expert_outputs : arguments.num_outputs,
+            is_function_constant_defined(constant_expert_active) ? constant_expert_active : arguments.num_active};
 }
 
 struct ExpertMatrix {

@@ -10,7 +10,8 @@
 //
 // The factor 2 moves the scale's range by one, which makes it finite for all 256 bytes: mxfp4_scale is 2^127 at most.
 // Bytes 0 and 1 give subnormal floats. Where a GPU flushes those (Apple's do), the weights of such a block, all below
-// 2^-136, count as zero; every other byte is exact. Checkpoints have bytes around 14 + 120.
+// 2^-137, count as zero; with every other byte a sum of products is right as long as it is itself a normal float.
+// Checkpoints have bytes around 14 + 120.
 #pragma once
 
 #include <metal_stdlib>

@@ -4,7 +4,10 @@ A row of weights times an activation vector with a single 1 is one weight, so th
 show what they decode: 4,096 rows hold all pairs of 256 scale bytes and 16 codes.
 """
 
-from collections.abc import Callable
+import ctypes
+import platform
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import numpy as np
 import pytest
@@ -97,3 +100,45 @@ def test_a_sum_of_weights_is_finite_and_right_at_every_scale(
     # A subnormal float has an absolute precision.
     tolerance = np.maximum(1e-6 * np.abs(expected).max(), 2.0**-149)
     assert np.abs(actual - expected).max() <= tolerance
+
+
+@contextmanager
+def subnormal_floats_flushed() -> Iterator[None]:
+    """Subnormal fp32 operands and results count as zero meanwhile, as on Apple's GPUs.
+
+    Halves keep their subnormals: the processor's conversions do not look at these flags.
+    """
+    environment = (ctypes.c_uint32 * 8)()  # glibc's fenv_t on x86-64: the last word is MXCSR
+    libm = ctypes.CDLL("libm.so.6")
+    libm.fegetenv(environment)
+    before = environment[7]
+    environment[7] |= 0x8040  # denormals are zero, flush to zero
+    libm.fesetenv(environment)
+    try:
+        yield
+    finally:
+        environment[7] = before
+        libm.fesetenv(environment)
+
+
+@pytest.mark.skipif(
+    platform.machine() != "x86_64" or platform.libc_ver()[0] != "glibc",
+    reason="knows only how to flush subnormals on x86-64 with glibc",
+)
+@pytest.mark.parametrize("decoded_by", KERNELS)
+def test_where_subnormal_floats_are_flushed_only_the_two_smallest_scales_are_lost(
+    decoded_by: Callable[[Experts, Routing, NDArray[np.float32]], Array],
+) -> None:
+    """As mxfp4.h says: bytes 0 and 1 are zero, and the rest right where the result is normal."""
+    experts, weights = every_weight()
+    routing = Routing(np.zeros((COLUMNS, 1), np.uint32), np.ones((COLUMNS, 1), np.float32))
+    activation = 2.0**13  # a half; makes the products with bytes from 2 on normal floats
+    with subnormal_floats_flushed():
+        actual = decoded_by(experts, routing, np.eye(COLUMNS, dtype=np.float32) * activation).T
+
+    with np.errstate(over="ignore"):
+        expected = (weights * activation).astype(np.float32)
+    expected[: 2 * NUM_CODES] = 0
+    normal = (expected == 0) | (np.abs(expected) >= np.finfo(np.float32).tiny)
+    assert normal[3 * NUM_CODES :].all()
+    assert np.array_equal(actual[normal], expected[normal])
