@@ -55,7 +55,7 @@ def test_every_finite_half_comes_back_and_midpoints_round_to_even() -> None:
     halves = np.sort(halves[np.isfinite(halves)])
     exact = halves.astype(np.float32)
     np.testing.assert_array_equal(to_half(exact), halves)
-    midpoints = (exact[:-1] + exact[1:]) / 2
+    midpoints = ((exact[:-1] + exact[1:]) / 2).astype(np.float32)
     np.testing.assert_array_equal(to_half(midpoints), midpoints.astype(np.float16))
 
 
@@ -68,7 +68,9 @@ def test_what_half_cannot_hold_saturates() -> None:
 def test_sortable_bits_order_floats() -> None:
     """Through all exponents, both signs, subnormals and infinities."""
     bits = np.arange(0, 2**32, 65521, dtype=np.uint64).astype(np.uint32)
-    values = np.concatenate([bits.view(np.float32), np.float32([np.inf, -np.inf, 1e-45, -1e-45])])
+    values = np.concatenate(
+        [bits.view(np.float32), np.array([np.inf, -np.inf, 1e-45, -1e-45], np.float32)]
+    )
     values = np.unique(values[~np.isnan(values)])
     order = sortable(values).astype(np.int64)
     assert (np.diff(order) > 0).all()

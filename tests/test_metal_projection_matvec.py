@@ -49,7 +49,7 @@ def twin(
     x: NDArray[np.float32],
     residual: Array | None = None,
 ) -> Array:
-    y = linear(x[None].astype(np.float64), weights.values, bf16_to_float(bias))[0]
+    y: Array = linear(x[None].astype(np.float64), weights.values, bf16_to_float(bias))[0]
     return y if residual is None else y + residual
 
 
