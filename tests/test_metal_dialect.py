@@ -12,6 +12,7 @@ from metal_host import read_structs
 from metal_host.dialect import DialectUnavailableError, check_dialect, find_clang
 from metal_host.findings import report
 from metal_host.lint import lint
+from metal_host.syntax import Outline, spelled
 
 METAL = Path(__file__).parents[1] / "metal"
 FILES = sorted([*METAL.glob("*.metal"), *METAL.glob("*.h")])
@@ -60,6 +61,35 @@ def test_they_hold_where_pipelines_are_specialised(clang: str, path: Path) -> No
 def test_they_hold_in_a_newer_language(clang: str, path: Path) -> None:
     findings = check_dialect(path, language_version="3.1")
     assert not findings, report(findings)
+
+
+def test_kernels_of_all_files_fit_into_one_library() -> None:
+    """No kernel's name is taken twice, and no function or type is defined in two ways.
+
+    A metallib is linked of all files: of two inline functions of one name and signature, the
+    linker keeps either.
+    """
+    defined: dict[str, str] = {}
+    for path in FILES:
+        outline = Outline(path, path.read_text())
+        names = [f"struct {word.text}" for head in outline.struct_heads for word in head[1:2]]
+        for function in outline.functions:
+            types = ", ".join(parameter.type_text for parameter in function.parameters)
+            if not function.scope:
+                template = spelled(function.template or [])
+                names.append(f"<{template}> {function.name}({types})")
+            if function.is_kernel and function.template is None:
+                names.append(f"kernel {function.name}")
+        for declaration in outline.declarations:
+            names += [
+                f"kernel {attribute.arguments}".replace('"', "")
+                for attribute in declaration.attributes
+                if attribute.name == "host_name"
+            ]
+        for name in names:
+            assert name not in defined, f"{name} is in {defined[name]} and in {path.name}"
+            defined[name] = path.name
+    assert any(name.startswith("kernel ") for name in defined)
 
 
 def layout_assertions() -> str:
