@@ -24,7 +24,7 @@ both_compilers = pytest.mark.parametrize("compiler", [CLANG, GCC])
 
 @cache
 def library(path: Path, compiler: str = CLANG, mode: str = "plain") -> Library:
-    """The kernels of a file, by one of the two compilers; the test is skipped where it is missing."""
+    """The kernels of a file, by one of two compilers; the test is skipped where it is missing."""
     if mode == "asan" and not asan.is_loaded():
         pytest.skip("asan mode is tested under `python -m metal_host.asan -m pytest`")
     try:

@@ -13,7 +13,7 @@ from metal_host.tests.shim_support import Array, both_compilers, run_simdgroup, 
 
 
 def position(lane: int) -> tuple[int, int]:
-    """Row and column of the first of the two elements that a lane holds, as MLX's kernels have it."""
+    """Row and column of the first of a lane's two elements, as MLX's kernels have it."""
     quad = lane // 4
     return (quad & 4) + lane // 2 % 4, (quad & 2) * 2 + lane % 2 * 2
 
@@ -24,7 +24,7 @@ def held_by_lanes(matrix: Array) -> Array:
 
 
 layouts = st.tuples(
-    st.integers(8, 40).map(lambda stride: stride),
+    st.integers(8, 40),
     st.integers(0, 30),
     st.integers(0, 9),
     st.booleans(),

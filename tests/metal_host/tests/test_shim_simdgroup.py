@@ -17,7 +17,7 @@ from metal_host.tests.shim_support import (
     shim_kernels,
 )
 
-LANES = np.arange(32)
+lane_numbers = np.arange(32)
 
 TYPES: dict[str, Any] = {
     "char": np.int8,
@@ -73,7 +73,7 @@ def test_reductions_of_vectors(compiler: str) -> None:
     extremes = [*value[:, 2:].max(axis=0), *value[:, :2].min(axis=0)]
     np.testing.assert_array_equal(output[1], np.tile(extremes, (32, 1)))
     np.testing.assert_array_equal(output[2], sums - value)
-    np.testing.assert_array_equal(output[3], value[LANES ^ 5])
+    np.testing.assert_array_equal(output[3], value[lane_numbers ^ 5])
 
 
 @given(st.lists(st.floats(-1e6, 1e6, width=32), min_size=32, max_size=32))
@@ -119,11 +119,11 @@ def test_shuffles(compiler: str, name: str, delta: int) -> None:
         value[sources],
         value[np.full(32, delta)],
         value[np.zeros(32, int)],
-        value[LANES ^ delta],
-        value[np.where(LANES + delta < 32, LANES + delta, LANES)],
-        value[np.where(LANES >= delta, LANES - delta, LANES)],
-        value[(LANES + delta) % 32],
-        value[(LANES - delta) % 32],
+        value[lane_numbers ^ delta],
+        value[np.where(lane_numbers + delta < 32, lane_numbers + delta, lane_numbers)],
+        value[np.where(lane_numbers >= delta, lane_numbers - delta, lane_numbers)],
+        value[(lane_numbers + delta) % 32],
+        value[(lane_numbers - delta) % 32],
     ]
     assert_same_bits(output, np.stack(expected), row)
 
@@ -132,18 +132,20 @@ def test_shuffles(compiler: str, name: str, delta: int) -> None:
 @pytest.mark.parametrize("lanes", [32, 20, 1])
 @pytest.mark.parametrize("votes", ["none", "some", "all"])
 def test_votes(compiler: str, lanes: int, votes: str) -> None:
-    answers = {"none": LANES < 0, "some": LANES % 3 == 1, "all": LANES >= 0}[votes]
+    answers = {"none": lane_numbers < 0, "some": lane_numbers % 3 == 1, "all": lane_numbers >= 0}[
+        votes
+    ]
     output = np.zeros((7, 32), np.uint32)
     compiled = shim_kernels("simdgroup", compiler)
     run_simdgroup(compiled, "votes", answers.astype(np.uint32), output, lanes=lanes)
-    there = LANES < lanes
-    ballot = int(np.sum((answers & there) * 2.0**LANES))
+    there = lane_numbers < lanes
+    ballot = int(np.sum((answers & there) * 2.0**lane_numbers))
     expected = np.stack(
         [
             np.full(32, ballot),
             np.full(32, ballot != 0),
             np.full(32, answers[:lanes].all()),
-            LANES == 0,
+            lane_numbers == 0,
             np.full(32, 2**lanes - 1),
             np.full(32, ballot != 0),
             np.full(32, ballot == 2**32 - 1),
@@ -154,20 +156,22 @@ def test_votes(compiler: str, lanes: int, votes: str) -> None:
 
 @given(st.sets(st.integers(0, 31), max_size=31))
 def test_lanes_that_have_left_take_no_part(left: set[int]) -> None:
-    leaves = np.isin(LANES, list(left))
+    leaves = np.isin(lane_numbers, list(left))
     output = np.full((6, 32), -1, np.float32)
     compiled = shim_kernels("simdgroup")
     run_simdgroup(compiled, "after_some_left", leaves.astype(np.uint32), output)
     stays = ~leaves
     first = int(np.flatnonzero(stays)[0])
-    neighbour = np.where(LANES < 31, np.where(np.roll(stays, -1), LANES + 1.0, np.nan), LANES)
+    neighbour = np.where(
+        lane_numbers < 31, np.where(np.roll(stays, -1), lane_numbers + 1.0, np.nan), lane_numbers
+    )
     expected = np.stack(
         [
-            np.full(32, LANES[stays].sum()),
-            np.full(32, LANES[stays].max()),
+            np.full(32, lane_numbers[stays].sum()),
+            np.full(32, lane_numbers[stays].max()),
             np.cumsum(stays) - stays,
             np.full(32, first),
-            LANES == first,
+            lane_numbers == first,
             neighbour,
         ]
     )
@@ -192,7 +196,7 @@ def test_quadgroups(compiler: str) -> None:
         repeated(quad.min(axis=1)),
         quad[:, ::-1].ravel(),
         repeated(quad[:, 2]),
-        value[LANES ^ 1],
+        value[lane_numbers ^ 1],
     ]
     assert_same_bits(output, np.stack(expected), row)
 

@@ -121,9 +121,7 @@ def test_what_lanes_share_counts_once_whatever_their_order(
     result, _ = run(compiler, order, "shared", NUM_THREADS // 2, NUM_THREADS)
     assert_traffic(
         result.traffic[0],
-        reads(
-            lanes=512, per_simdgroup=256, per_threadgroup=256, distinct=256, accesses=4, lines=4
-        ),
+        reads(lanes=512, per_simdgroup=256, per_threadgroup=256, distinct=256, accesses=4, lines=4),
     )
 
 
