@@ -5,9 +5,10 @@
 // a threadgroup, too: verifying 8 drafted tokens with 8 heads a group reads the cache once. Rows of different contexts
 // have different caches: launches of their own, without barriers between them. Everything is fp32 but the cache.
 //
-// Splits are the host's choice. Each reads its queries and writes its sums, 16 KB of both for 8 heads against 256 bytes
-// a key, so splits of 256 keys cost 6 % more traffic, and the merge 3 %. At 8,192 keys with 8 key/value heads, that is
-// 256 simdgroups. Short windows want smaller ones, down to a tile of 32 keys: an M1 has 8 GPU cores, an M3 Ultra 80.
+// Splits are the host's choice. Each reads its queries and writes its sums, 4 KB together for 8 heads, and a key and
+// its value are 256 bytes, so splits of 256 keys cost 6 % more traffic, and their merge 4 %. At 8,192 keys with 8
+// key/value heads, that is 256 simdgroups. Short windows want smaller ones, down to a tile of 32 keys: an M1 has 8 GPU
+// cores, an M3 Ultra 80.
 #include <metal_stdlib>
 
 #include "attention_tile.h"
@@ -63,8 +64,7 @@ kernel void attention_decode(constant AttentionArguments& arguments [[buffer(0)]
         const uint first_position = range.first + tile * keys_per_tile;
         threadgroup_barrier(mem_flags::mem_threadgroup);
         stage_tile<num_simdgroups * 32>(keys, values, staged_keys, staged_values, arguments.num_kv_heads, kv_head,
-                                        arguments.capacity,
-                                        slot_after(first_slot, tile * keys_per_tile, arguments.capacity),
+                                        arguments.capacity, first_slot, tile * keys_per_tile,
                                         min(range.end - first_position, keys_per_tile), thread_index);
         threadgroup_barrier(mem_flags::mem_threadgroup);
         if (first_position < own_range.end && first_position + keys_per_tile > own_range.first) {

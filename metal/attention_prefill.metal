@@ -13,12 +13,13 @@ using namespace metal;
 using namespace gptoss_metal;
 
 // 4 simdgroups with 2 blocks of 8 vectors each. A matrix of keys or values that is loaded from threadgroup memory
-// serves both blocks, 8 multiply-adds a byte; a staged tile serves 64 vectors, 32 multiply-adds for each byte of the
-// cache (an M1 Max can do 13 a byte of memory, and what neighbouring threadgroups re-read comes from the second-level
-// cache). A lane holds 16 registers of queries, 32 of sums, 4 of products, 2 to 4 of operands: about 70 with the
-// softmax, so that 11 simdgroups fit in the 208 KB of a core; 4 blocks would take 120 and spill. Threadgroup memory is
-// 20 KB: two or three threadgroups in the 60 KB of a core. 8 simdgroups would share a tile among twice the queries, and
-// wait twice as long for each other; the window would cost 20 % more tiles.
+// serves both blocks, and a staged tile 64 vectors: 32 multiply-adds for each byte of the cache (an M1 Max can do 13
+// for each byte of memory; what neighbouring threadgroups read again comes from the second-level cache).
+//
+// A lane holds 16 registers of queries, 32 of sums, 4 of products and 2 to 4 of operands: about 70 with the softmax, so
+// that 23 simdgroups would fit in the 208 KB of a core of M1 to M5; with 4 blocks it would be 120 of the 128 that a
+// thread can have. Threadgroup memory is 20 KB, which leaves two or three threadgroups in the 60 KB of a core: while
+// one waits at a barrier, others multiply. With 8 simdgroups it would be all of 32 KB, and one threadgroup.
 constant constexpr uint num_simdgroups = kAttentionPrefillThreads / 32;
 constant constexpr uint num_blocks = kAttentionPrefillVectors / num_simdgroups / block_vectors;
 constant constexpr uint simdgroup_vectors = num_blocks * block_vectors;
@@ -51,7 +52,7 @@ kernel void attention_prefill(constant AttentionArguments& arguments [[buffer(0)
         visible_keys_of_vectors(arguments, heads_per_group, first_vector, first_vector + threadgroup_vectors);
     const KeyRange own_range =
         visible_keys_of_vectors(arguments, heads_per_group, own_first_vector, own_first_vector + simdgroup_vectors);
-    uint slot = range.first % arguments.capacity;
+    const uint first_slot = range.first % arguments.capacity;
 
     threadgroup float4* own_scratch = scratch + simdgroup * num_blocks * (scores_size + corrections_size);
     threadgroup float* scores = (threadgroup float*)own_scratch;
@@ -61,9 +62,9 @@ kernel void attention_prefill(constant AttentionArguments& arguments [[buffer(0)
     for (uint first_position = range.first; first_position < range.end; first_position += keys_per_tile) {
         threadgroup_barrier(mem_flags::mem_threadgroup);
         stage_tile<num_simdgroups * 32>(keys, values, staged_keys, staged_values, arguments.num_kv_heads, kv_head,
-                                        arguments.capacity, slot, min(range.end - first_position, keys_per_tile),
-                                        thread_index);
-        slot = slot_after(slot, keys_per_tile, arguments.capacity);
+                                        arguments.capacity, first_slot, first_position - range.first,
+                                        min(range.end - first_position, keys_per_tile), thread_index);
+
         threadgroup_barrier(mem_flags::mem_threadgroup);
         if (first_position < own_range.end && first_position + keys_per_tile > own_range.first) {
             attend_to_tile(blocks, (const threadgroup half*)staged_keys, (const threadgroup half*)staged_values, scores,

@@ -64,8 +64,9 @@ inline KeyRange visible_keys_of_vectors(constant AttentionArguments& arguments,
                     visible_keys(arguments, last / heads_per_group).end};
 }
 
-// Copies one tile: `num_keys` keys and values from `first_slot` on, zeros after them. Zeros, because slots that no key
-// was written to may hold NaN, and 0 * NaN would reach the sums of masked keys. 8 lanes read a key, a whole line.
+// Copies one tile: `num_keys` keys and values, the first of which is `distance` slots after `first_slot`, and zeros
+// after them. Zeros, because slots that no key was written to may hold NaN, and 0 * NaN would reach the sums of masked
+// keys. 8 lanes read a key, a whole line.
 template <uint num_threads>
 inline void stage_tile(device const half* keys,        // [capacity, num_kv_heads, 64]
                        device const half* values,      // [capacity, num_kv_heads, 64]
@@ -75,6 +76,7 @@ inline void stage_tile(device const half* keys,        // [capacity, num_kv_head
                        uint kv_head,
                        uint capacity,
                        uint first_slot,
+                       uint distance,
                        uint num_keys,
                        uint thread_index) {
     constexpr uint pieces_per_key = head_size / 8;
@@ -85,7 +87,7 @@ inline void stage_tile(device const half* keys,        // [capacity, num_kv_head
         uint4 key_piece = uint4(0);
         uint4 value_piece = uint4(0);
         if (key < num_keys) {
-            const ulong offset = cache_offset(slot_after(first_slot, key, capacity), num_kv_heads, kv_head);
+            const ulong offset = cache_offset(slot_after(first_slot, distance + key, capacity), num_kv_heads, kv_head);
             key_piece = ((device const uint4*)(keys + offset))[part];
             value_piece = ((device const uint4*)(values + offset))[part];
         }
@@ -216,6 +218,24 @@ struct ProbabilityLayout {
     };
 };
 
+// For x <= 0. Metal's fast exponential may be off by 3 + 2 |x| units in the last place (its specification, table of
+// relative errors under fast-math): 3e-6 at -10, which fp32 would show and half does not.
+inline float exponential(float x, float) {
+    return precise::exp(x);
+}
+
+inline float4 exponential(float4 x, float) {
+    return precise::exp(x);
+}
+
+inline float exponential(float x, half) {
+    return fast::exp(x);
+}
+
+inline float4 exponential(float4 x, half) {
+    return fast::exp(x);
+}
+
 // Turns one block's scores into exp(score - new maximum), 0 for masked keys, and adds them to the running sum. Returns
 // the factor by which older sums have to be multiplied, because they are relative to the old maximum.
 template <typename Operand, uint num_blocks>
@@ -243,13 +263,14 @@ inline float scores_to_probabilities(thread QueryBlocks<Operand, num_blocks>& bl
 
     const float old_max = blocks.running_max[block];
     const float new_max = max(old_max, tile_max);
-    const float correction = precise::exp(old_max - new_max);
+    const float correction = exponential(old_max - new_max, Operand(0));
     float sum = 0.0f;
     threadgroup Operand4* probabilities = (threadgroup Operand4*)mine;
 #pragma unroll
     for (uint i = 0; i < 2; i++) {
         // Rounded first: what is summed is what multiplies the values.
-        const Operand4 probability = Operand4(select(float4(0.0f), precise::exp(score[i] - new_max), visible[i]));
+        const Operand4 probability =
+            Operand4(select(float4(0.0f), exponential(score[i] - new_max, Operand(0)), visible[i]));
         probabilities[i] = probability;
         const float4 rounded = float4(probability);
         sum += (rounded.x + rounded.y) + (rounded.z + rounded.w);
