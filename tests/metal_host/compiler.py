@@ -128,6 +128,8 @@ def _kernel_flags(compiler: Compiler, mode: str) -> list[str]:
     # Arithmetic as on the GPU without fast-math: products and sums are rounded one by one, `1.0` is
     # a float, and half is not computed in float.
     flags = [*_common_flags(mode), "-ffp-contract=off", "-fno-exceptions", "-fvisibility=hidden"]
+    # Kernels read memory as whatever type they cast its pointer to.
+    flags.append("-fno-strict-aliasing")
     if compiler.is_clang:
         flags += [
             *("-Xclang", "-cl-single-precision-constant"),

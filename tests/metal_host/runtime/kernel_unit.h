@@ -13,12 +13,12 @@
 #define METAL_HOST_UNWRAP(...) __VA_ARGS__
 
 // `threadgroup float x[4][8];` becomes METAL_HOST_THREADGROUP(x, ([4][8]), float);
-#define METAL_HOST_THREADGROUP(name, dimensions, ...)                                                   \
-    using name##_metal_host_type =                                                                      \
-        std::remove_reference_t<decltype(std::declval<__VA_ARGS__(&) METAL_HOST_UNWRAP dimensions>())>; \
-    static constinit metal_host::threadgroup_declaration name##_metal_host_declaration{                 \
-        sizeof(name##_metal_host_type), alignof(name##_metal_host_type), #name, __FILE__, __LINE__};    \
-    name##_metal_host_type& name =                                                                      \
+#define METAL_HOST_THREADGROUP(name, dimensions, ...)                                                       \
+    using name##_metal_host_type =                                                                          \
+        metal::remove_reference_t<decltype(metal::declval<__VA_ARGS__(&) METAL_HOST_UNWRAP dimensions>())>; \
+    static constinit metal_host::threadgroup_declaration name##_metal_host_declaration{                     \
+        sizeof(name##_metal_host_type), alignof(name##_metal_host_type), #name, __FILE__, __LINE__};        \
+    name##_metal_host_type& name =                                                                          \
         *static_cast<name##_metal_host_type*>(metal_host::threadgroup_variable(name##_metal_host_declaration))
 
 #include "keywords.h"

@@ -4,6 +4,8 @@
 #undef constant
 #undef threadgroup
 #undef thread
+#undef double
+#undef std
 
 // What the launcher looks kernels and constants up in: it is a library of its own, shared by all libraries of kernels.
 extern "C" __attribute__((visibility("default"))) const void* metal_host_kernel_records();

@@ -7,3 +7,7 @@
 #define constant const
 #define threadgroup // declarations of variables have been rewritten
 #define thread
+
+// What C++ has and Metal has not.
+#define double Metal_has_no_double
+#define std Metal_has_no_namespace_std
