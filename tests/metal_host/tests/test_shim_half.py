@@ -132,9 +132,11 @@ def test_every_operation_of_halves_rounds_to_half(compiler: str) -> None:
         ]
     names = ["a + b", "a - b", "a * b", "a / b", "a * b + a", "sqrt(abs(a))", "(a + b) * 2"]
     for column, (name, values) in enumerate(zip(names, expected, strict=True)):
-        assert_same_bits(
-            output[:, column].copy(), values, lambda i, name=name: f"{name} of {a[i]}, {b[i]}"
-        )
+
+        def describe(i: int, operation: str = name) -> str:
+            return f"{operation} of {a[i]}, {b[i]}"
+
+        assert_same_bits(output[:, column].copy(), values, describe)
     ordered = ~(np.isnan(a) | np.isnan(b)) & ~((a == 0) & (b == 0))
     assert (output[ordered, 7] == np.maximum(a, b)[ordered]).all()
 

@@ -41,11 +41,11 @@ class Width:
         self.high = int(limits.max)
 
     def unsigned(self, x: int) -> int:
-        return x % 2**self.bits
+        return x & ((1 << self.bits) - 1)
 
     def wrap(self, x: int) -> int:
         x = self.unsigned(x)
-        return x - 2**self.bits if x > self.high else x
+        return x - (1 << self.bits) if x > self.high else x
 
     def saturate(self, x: int) -> int:
         return min(max(x, self.low), self.high)

@@ -12,7 +12,7 @@ import pytest
 from metal_host import CompileError
 from metal_host.tests.shim_support import both_compilers, kernels_of
 
-# Statements are compiled in kernels of their own, several in a file; compilers stop after 20 errors.
+# A kernel for each statement, several of them in a file; compilers stop after 20 errors.
 KERNELS_IN_A_FILE = 8
 
 HEADER = """#include <metal_simdgroup_matrix>

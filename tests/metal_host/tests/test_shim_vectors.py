@@ -233,11 +233,11 @@ def quotient(a: Array, b: Array) -> Array:
     """As in C: towards zero."""
     if np.issubdtype(a.dtype, np.floating):
         return np.asarray(a / b)
-    return np.trunc(a.astype(np.float64) / b).astype(a.dtype)
+    return np.asarray(np.trunc(a.astype(np.float64) / b), a.dtype)
 
 
 def remainder(a: Array, b: Array) -> Array:
-    return (a - quotient(a, b) * b).astype(a.dtype)
+    return np.asarray(a - quotient(a, b) * b, a.dtype)
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@
 #define METAL_HOST_QUOTE_VALUE(x) METAL_HOST_QUOTE(x)
 
 #undef assert
-#define assert(condition)                                                                                              \
-    ((condition)                                                                                                       \
-         ? (void)0                                                                                                     \
+#define assert(condition) \
+    ((condition)          \
+         ? (void)0        \
          : metal_host::fail("assert(" #condition ") does not hold at " __FILE__ ":" METAL_HOST_QUOTE_VALUE(__LINE__)))
