@@ -126,8 +126,10 @@ _KERNEL_WARNINGS = (
 
 def _kernel_flags(compiler: Compiler, mode: str) -> list[str]:
     # Arithmetic as on the GPU without fast-math: products and sums are rounded one by one, `1.0` is
-    # a float, and half is not computed in float.
+    # a float, and half is not computed in float. A frame larger than the inaccessible page below a
+    # stack must not reach past it.
     flags = [*_common_flags(mode), "-ffp-contract=off", "-fno-exceptions", "-fvisibility=hidden"]
+    flags.append("-fstack-clash-protection")
     # Kernels read memory as whatever type they cast its pointer to.
     flags.append("-fno-strict-aliasing")
     if compiler.is_clang:
@@ -150,21 +152,33 @@ def _kernel_flags(compiler: Compiler, mode: str) -> list[str]:
             "-fno-sanitize=function,vptr",  # of classes, which kernels do not have
         ]
     if mode == "trace":
-        # Without tail calls: the line of an access is that of the call's return address.
-        flags += ["-fsanitize=thread", "-fno-optimize-sibling-calls", "-fno-unroll-loops"]
-        # Calls only at memory accesses; and reads that a write follows count as well. One call for
-        # each access in the source: what the host's compiler would join into vectors is not one
-        # access on a GPU (and of vectors beyond 16 bytes, clang instruments none); and in a loop it
-        # is the same instruction each time, for lanes that leave the loop earlier or later.
-        flags += (
-            [
-                *("-fno-vectorize", "-fno-slp-vectorize", "-mllvm", "-disable-vector-combine"),
-                *("-mllvm", "-tsan-instrument-func-entry-exit=0"),
-                *("-mllvm", "-tsan-instrument-read-before-write"),
-            ]
-            if compiler.is_clang
-            else ["-fno-tree-vectorize", "--param", "tsan-instrument-func-entry-exit=0"]
-        )
+        flags += _trace_flags(compiler)
+    return flags
+
+
+def _trace_flags(compiler: Compiler) -> list[str]:
+    """The calls of trace_tsan.cpp: one for each access in the source, from a place of its own.
+
+    So nothing that joins accesses or duplicates them: vectors (clang instruments none beyond 16
+    bytes, anyway), unrolled loops (whose lanes have to be at the same instruction in round n), one
+    store for both branches of a condition; and no tail calls, because the line of an access is that
+    of the call's return address. Reads that a write follows count as well.
+    """
+    flags = ["-fsanitize=thread", "-fno-optimize-sibling-calls", "-fno-unroll-loops"]
+    if not compiler.is_clang:
+        flags += ["-fno-tree-vectorize", "-fno-crossjumping", "-fno-tree-tail-merge"]
+        flags += ["-fno-code-hoisting", "--param", "tsan-instrument-func-entry-exit=0"]
+        return flags
+    flags += ["-fno-vectorize", "-fno-slp-vectorize"]
+    for option in (
+        "-disable-vector-combine",
+        "-hoist-common-insts=false",
+        "-sink-common-insts=false",
+        "-enable-tail-merge=false",
+        "-tsan-instrument-func-entry-exit=0",
+        "-tsan-instrument-read-before-write",
+    ):
+        flags += ["-mllvm", option]
     return flags
 
 

@@ -162,6 +162,8 @@ def test_lanes_that_take_no_part_are_missing_from_an_access(
             lines=NUM_SIMDGROUPS * 32,
         ),
     )
+    # Each branch writes the elements of its own lanes.
+    assert_traffic(result.traffic[1], Traffic(0, 512, 0, 512, 0, 512, 0, 512, 8, 8))
 
 
 @each_compiler_and_order
