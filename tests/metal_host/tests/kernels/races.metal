@@ -235,6 +235,31 @@ kernel void vector_over_scalars_fixed(device uint* output [[buffer(0)]], // [1]
     }
 }
 
+// The accesses are in the standard library; the lines are the kernel's.
+kernel void matrix_over_matrix(device float* output [[buffer(0)]], // [64]
+                               uint thread_index [[thread_index_in_threadgroup]],
+                               uint simdgroup [[simdgroup_index_in_threadgroup]]) {
+    threadgroup float tile[64];
+    const simdgroup_float8x8 matrix = make_filled_simdgroup_matrix<float, 8, 8>(float(simdgroup));
+    simdgroup_store(matrix, tile, 8); // race
+    threadgroup_barrier(mem_flags::mem_threadgroup);
+    if (thread_index < 64) {
+        output[thread_index] = tile[thread_index];
+    }
+}
+
+kernel void matrix_over_matrix_fixed(device float* output [[buffer(0)]], // [64]
+                                     uint thread_index [[thread_index_in_threadgroup]],
+                                     uint simdgroup [[simdgroup_index_in_threadgroup]]) {
+    threadgroup float tile[192];
+    const simdgroup_float8x8 matrix = make_filled_simdgroup_matrix<float, 8, 8>(float(simdgroup));
+    simdgroup_store(matrix, tile + 64 * simdgroup, 8);
+    threadgroup_barrier(mem_flags::mem_threadgroup);
+    if (thread_index < 64) {
+        output[thread_index] = tile[thread_index];
+    }
+}
+
 // ---- Threadgroup memory, within a simdgroup -----------------------------------------------------------------------
 
 kernel void write_and_write_in_simdgroup(device uint* output [[buffer(0)]], // [1]
