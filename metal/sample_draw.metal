@@ -203,6 +203,8 @@ kernel void sample_draw(constant SamplingArguments& arguments [[buffer(0)]],
     }
     is_stop_token = simd_any(is_stop_token);
 
+    // Every lane has read the history by now; one changes it.
+    simdgroup_barrier(mem_flags::mem_device);
     if (lane == 0) {
         SamplingResult result;
         result.token = token;

@@ -68,15 +68,17 @@ kernel void sample_top_tokens(constant SamplingArguments& arguments [[buffer(0)]
     uint last_key = not_a_number_key;
     for (uint round = 0; round < options[row].num_top_tokens; round++) {
         const uint now = round % 2;
-        deposit_max(best.key, best_keys[now], here);
-        const uint best_of_simdgroup = simd_max(best.key);
-        deposit_min(best.key == best_of_simdgroup ? best.group : no_token, best_groups[now], here);
+        const uint best_key = simd_max(best.key);
+        const uint best_group = simd_min(best.key == best_key ? best.group : no_token);
+        if (lane == 0) {
+            best_keys[now][simdgroup] = best_key;
+            best_groups[now][simdgroup] = best_group;
+        }
         threadgroup_barrier(mem_flags::mem_threadgroup);
         const bool has_entry = lane < num_simdgroups;
         const uint entry_key = has_entry ? best_keys[now][lane] : forbidden_key;
         const uint key = simd_max(entry_key);
         const uint group = simd_min(has_entry && entry_key == key ? best_groups[now][lane] : no_token);
-        const uint last_token = round == 0 ? 0 : last_tokens[1 - now];
         first_key = round == 0 ? key : first_key;
 
         if (key == forbidden_key) { // no token is left
@@ -86,6 +88,7 @@ kernel void sample_top_tokens(constant SamplingArguments& arguments [[buffer(0)]
             }
             continue;
         }
+        const uint last_token = round == 0 ? 0 : last_tokens[1 - now];
         if ((group % here.num_threads) / 32 == simdgroup) { // the simdgroup of the thread that has the group
             const uint token = group * group_size + lane;
             const uint own_key = logit_key(logit_bits(row_logits, group, lane, vocabulary_size));

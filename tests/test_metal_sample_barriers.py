@@ -8,7 +8,7 @@ from metal_sampling import KERNELS, OVER_THE_VOCABULARY, History, Options, Sampl
 
 CASES = (
     Options(seed=1, num_top_tokens=4),
-    Options(temperature=0.0),
+    Options(temperature=0.0, repetition_penalty=1.3, frequency_penalty=0.2),
     Options(seed=1, top_p=0.9),
     Options(seed=1, top_k=30, top_p=0.95, min_p=0.01, num_top_tokens=4),
 )

@@ -311,8 +311,8 @@ def test_mask_of_one_token_forces_it() -> None:
     ids=["plain", "greedy", "filters"],
 )
 def test_everything_is_the_same_for_any_threads_and_order(options: Options) -> None:
-    logits = some_logits(8, 3_001, step=0.25)
-    history = some_history(8, 3_001)
+    logits = some_logits(8, 601, step=0.25)  # 19 groups
+    history = some_history(8, 601)
 
     def outcome(threads: int, threadgroups: int, order: int | None = None) -> bytes:
         sampling = Sampling(logits, options, history, positions=np.arange(3))
@@ -321,9 +321,10 @@ def test_everything_is_the_same_for_any_threads_and_order(options: Options) -> N
         return sampling.outcome()
 
     expected = outcome(32, 1)
-    for threads in (32, 64, 160, 1024):
-        for threadgroups in (1, 2, 3, 4, 7, 94):
-            assert outcome(threads, threadgroups) == expected, f"{threads} x {threadgroups}"
+    for threadgroups in (2, 3, 4, 5, 6, 7, 19):
+        assert outcome(32, threadgroups) == expected, f"{threadgroups} threadgroups"
+    for threads in (64, 160, 1024):
+        assert outcome(threads, 2) == expected, f"{threads} threads"
     for order in range(5):
         assert outcome(96, 3, order) == expected, f"order {order}"
 
