@@ -26,8 +26,8 @@ struct unwritten_read {
     uint32_t num_accesses_since;
 };
 
-// A kernel that goes on with what it read may go astray: after so many accesses it is stopped.
-constexpr uint32_t most_accesses_under_suspicion = 1'000'000;
+// A kernel that goes on with what it read may go astray, into a loop of four billion rounds, say: so long it may go on.
+constexpr uint32_t most_accesses_under_suspicion = 100'000;
 
 struct tracer {
     uintptr_t stacks_begin = 0;
@@ -88,9 +88,6 @@ void check_is_written(
     if ((directions & writes) != 0) {
         block.written->add(offset, size);
     }
-    if (trace.suspicion && ++trace.suspicion->num_accesses_since > most_accesses_under_suspicion) {
-        fail_with(trace, [&] { return describe_suspicion(trace); });
-    }
 }
 
 void remember_barrier(tracer& trace, const site& where) {
@@ -136,6 +133,9 @@ void access(const void* memory, std::size_t size, access_kind kind, unsigned dir
             fail_unless_suspicious(trace, [&] { return describe_unknown_address(address, size, kind, location); });
         }
         return;
+    }
+    if (trace.suspicion && ++trace.suspicion->num_accesses_since > most_accesses_under_suspicion) {
+        fail_with(trace, [&] { return describe_suspicion(trace); });
     }
     const thread_state& thread = current();
     const int32_t location = location_of(program_counter);

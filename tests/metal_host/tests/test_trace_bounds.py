@@ -43,6 +43,8 @@ EXPECTED = {
     "partly_uninitialised_read": "uninitialised read of threadgroup memory 'tile', byte ",
     "uninitialised_read_in_second_threadgroup": "threadgroup (1, 0, 0): uninitialised read of "
     "threadgroup memory 'tile', byte ",
+    "uninitialised_number_of_rounds": "uninitialised read of threadgroup memory 'num_rounds'",
+    "uninitialised_index": "uninitialised read of threadgroup memory 'index', byte 0",
     "uninitialised_atomic": "uninitialised read of threadgroup memory 'counter', byte 0",
 }
 

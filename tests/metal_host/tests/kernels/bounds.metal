@@ -113,6 +113,28 @@ kernel void uninitialised_read_in_second_threadgroup(device float* output [[buff
     output[position] = tile[thread_index]; // error
 }
 
+// What was never written is the number of rounds: the largest there can be.
+kernel void uninitialised_number_of_rounds(const device float* input [[buffer(0)]], // [64]
+                                           device float* output [[buffer(1)]],      // [64]
+                                           uint position [[thread_position_in_grid]]) {
+    threadgroup uint num_rounds;
+    float sum = 0.0f;
+    const uint end = num_rounds; // error
+    for (uint round = 0; round < end; round++) {
+        sum += input[round % 64];
+    }
+    output[position] = sum;
+}
+
+// The error is reported before another one that follows from it.
+kernel void uninitialised_index(const device float* input [[buffer(0)]], // [64]
+                                device float* output [[buffer(1)]],      // [64]
+                                uint position [[thread_position_in_grid]]) {
+    threadgroup uint index;
+    const uint chosen = index; // error
+    output[position] = input[chosen];
+}
+
 kernel void uninitialised_atomic(device uint* output [[buffer(0)]], // [64]
                                  uint position [[thread_position_in_grid]]) {
     threadgroup atomic_uint counter;
