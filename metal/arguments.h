@@ -111,7 +111,6 @@ struct ExpertTile {
 
 struct ExpertCombineArguments {
     uint32_t num_columns; // the hidden size
-    uint32_t num_rows;
     uint32_t num_active;
 };
 

@@ -66,8 +66,7 @@ inline uint4 decode(uint codes) {
 inline void multiply_tile(const thread ExpertMatrix& matrix,
                           uint weight_row,               // the one that this thread stages
                           const device uint4* input_row, // [num_blocks * 4], 8 halves each: the one that it stages
-                          bool has_row,
-                          uint count, // rows of the tile
+                          uint count,                    // rows of the tile
                           MatmulMemory memory,
                           thread simdgroup_float8x8* sums, // [kRowFragments, kOutputFragments]
                           uint index,
@@ -92,7 +91,7 @@ inline void multiply_tile(const thread ExpertMatrix& matrix,
             if (block >= matrix.num_blocks) {
                 break;
             }
-            const uint4 input = has_row ? input_row[block * 4 + part] : uint4(0);
+            const uint4 input = input_row[block * 4 + part];
             if (block > 0) {
                 threadgroup_barrier(mem_flags::mem_threadgroup);
             }
@@ -183,8 +182,8 @@ kernel void expert_gate_up_matmul(constant ExpertArguments& arguments [[buffer(0
     const ExpertShape shape = expert_shape(arguments);
     const ExpertMatrix matrix = expert_matrix(experts, arguments, tile.expert, shape.num_inputs);
     const uint first_output = position.y * kExpertMatmulOutputs;
-    const uint staged_row = index / 4;
-    const uint row = permutation[tile.first + min(staged_row, tile.count - 1)] / shape.num_active;
+    // Past the tile's end the last row stands in; what becomes of it is not stored.
+    const uint row = permutation[tile.first + min(index / 4, tile.count - 1)] / shape.num_active;
 
     simdgroup_float8x8 sums[kRowFragments * kOutputFragments];
 #pragma unroll
@@ -192,7 +191,7 @@ kernel void expert_gate_up_matmul(constant ExpertArguments& arguments [[buffer(0
         sums[i] = make_filled_simdgroup_matrix<float, 8, 8>(0.0f);
     }
     multiply_tile(matrix, min(first_output + index, shape.num_outputs - 1), input + row * (shape.num_inputs / 8),
-                  staged_row < tile.count, tile.count, memory, sums, index, simdgroup);
+                  tile.count, memory, sums, index, simdgroup);
 
     // Outputs are a multiple of 32, so a simdgroup has all of its 32 or none.
     const uint own_output = first_output + simdgroup * 32;
@@ -247,8 +246,7 @@ kernel void expert_down_matmul(constant ExpertArguments& arguments [[buffer(0)]]
     const ExpertShape shape = expert_shape(arguments);
     const ExpertMatrix matrix = expert_matrix(experts, arguments, tile.expert, shape.num_inputs);
     const uint first_output = position.y * kExpertMatmulOutputs;
-    const uint staged_row = index / 4;
-    const uint row = tile.first + min(staged_row, tile.count - 1);
+    const uint row = tile.first + min(index / 4, tile.count - 1);
 
     simdgroup_float8x8 sums[kRowFragments * kOutputFragments];
 #pragma unroll
@@ -256,7 +254,7 @@ kernel void expert_down_matmul(constant ExpertArguments& arguments [[buffer(0)]]
         sums[i] = make_filled_simdgroup_matrix<float, 8, 8>(0.0f);
     }
     multiply_tile(matrix, min(first_output + index, shape.num_outputs - 1), hidden + row * (shape.num_inputs / 8),
-                  staged_row < tile.count, tile.count, memory, sums, index, simdgroup);
+                  tile.count, memory, sums, index, simdgroup);
 
     const uint own_output = first_output + simdgroup * 32;
     if (own_output >= shape.num_outputs) {

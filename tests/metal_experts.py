@@ -512,12 +512,7 @@ def run_combine(
         threads=(num_columns // 4, num_rows, 1),
         threads_per_threadgroup=(64, 2, 1),
         buffers={
-            0: arguments(
-                "ExpertCombineArguments",
-                num_columns=num_columns,
-                num_rows=num_rows,
-                num_active=num_active,
-            ),
+            0: arguments("ExpertCombineArguments", num_columns=num_columns, num_active=num_active),
             1: outputs,
             2: updated.buffer,
         },

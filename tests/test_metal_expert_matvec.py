@@ -114,6 +114,17 @@ def test_extreme_gates_and_ups(gate: float, up: float) -> None:
     assert (np.abs(hidden - expected) <= tolerance).all(), f"{hidden[0, 0, 0]}, {expected[0, 0, 0]}"
 
 
+def test_gates_are_cut_off_before_their_exponential_is_infinite() -> None:
+    """Fast-math may take an infinity for anything: no gate may reach one, and exp(89) is one."""
+    routing = routing_to(np.random.default_rng(0), np.zeros((1, 1), np.uint32))
+    x = np.zeros((1, 32), np.float32)
+    cut_off, far_below = (
+        run_gate_up_matvec(biased_experts(gate, 0.0), routing, x)[1] for gate in (-51.0, -1e4)
+    )
+    assert (cut_off < 0).all()
+    assert np.array_equal(cut_off, far_below)
+
+
 def test_the_limit_is_an_argument() -> None:
     rng = np.random.default_rng(9)
     experts, routing = biased_experts(5.0, -5.0), routing_to(rng, np.zeros((1, 1), np.uint32))
