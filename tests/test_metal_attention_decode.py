@@ -137,8 +137,8 @@ def test_long_positions() -> None:
 
 def test_the_cache_is_read_once() -> None:
     """At the 20b's width, all splits together: at most 15 % more than keys and values."""
-    case = make_case(num_heads=64, num_kv_heads=8, num_rows=1, first_position=1023)
-    run = run_decode(case, num_splits=4, mode="trace")
+    case = make_case(num_heads=64, num_kv_heads=8, num_rows=1, first_position=8191)
+    run = run_decode(case, num_splits=32, mode="trace")
     assert run.split.traffic[2].simdgroup_bytes_read == case.keys.nbytes
     assert run.split.traffic[3].simdgroup_bytes_read == case.values.nbytes
     assert run.split.traffic[2].lines_per_access == 4, "512 bytes at once are four lines"
