@@ -71,8 +71,11 @@ inline void keep_down_to(thread Candidates& candidates,
                          uint vocabulary_size,
                          threadgroup SelectMemory& memory,
                          ThreadPlace here) {
-    candidates.lowest_key = candidates.highest - boundary.distance;
-    candidates.last_token = no_token;
+    const uint key = candidates.highest - boundary.distance;
+    if (key != candidates.lowest_key) { // else the limit among these ties stays, unless there is a lower one
+        candidates.lowest_key = key;
+        candidates.last_token = no_token;
+    }
     if (all_ties) {
         return;
     }
