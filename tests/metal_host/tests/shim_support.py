@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
@@ -10,7 +12,7 @@ from typing import Any, TypeAlias
 import numpy as np
 import pytest
 from metal_host import CompileError, Library, asan
-from metal_host.compiler import find_compiler
+from metal_host.compiler import cache_folder, find_compiler
 from numpy.typing import NDArray
 
 KERNELS = Path(__file__).parent / "kernels"
@@ -39,11 +41,28 @@ def shim_kernels(name: str, compiler: str = CLANG, mode: str = "plain") -> Libra
     return library(KERNELS / f"shim_{name}.metal", compiler, mode)
 
 
-def kernels_of(text: str, folder: Path, compiler: str = CLANG, mode: str = "plain") -> Library:
-    """Kernels whose source a test has written itself."""
-    path = folder / "shim_generated.metal"
-    path.write_text(text)
-    return library.__wrapped__(path, compiler, mode)
+def kernels_of(text: str, compiler: str = CLANG, mode: str = "plain") -> Library:
+    """Kernels whose source a test has written itself.
+
+    They lie where the next run of the tests finds them again, so that they are compiled once.
+    """
+    digest = hashlib.sha256(text.encode()).hexdigest()[:20]
+    path = cache_folder() / "shim_tests" / digest / "shim_generated.metal"
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        draft = path.with_suffix(f".{os.getpid()}")
+        draft.write_text(text)
+        draft.replace(path)
+    return library(path, compiler, mode)
+
+
+def aligned(values: Array) -> Array:
+    """A copy at a multiple of 32 bytes, as long4 needs; numpy's own arrays are at multiples of 16."""
+    memory = np.zeros(values.nbytes + 32, np.uint8)
+    start = -memory.ctypes.data % 32
+    copy = memory[start : start + values.nbytes].view(values.dtype).reshape(values.shape)
+    copy[...] = values
+    return copy
 
 
 def run_each(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from itertools import product
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -116,7 +115,7 @@ def arguments(w: Width, seed: int) -> list[int]:
 @pytest.mark.parametrize(
     ("compiler", "name"), [*product([CLANG], TYPES), *product([GCC], ["char", "int", "ulong"])]
 )
-def test_functions_of_integers(compiler: str, name: str, tmp_path: Path) -> None:
+def test_functions_of_integers(compiler: str, name: str) -> None:
     dtype = TYPES[name]
     w = Width(dtype)
     table = functions(w)
@@ -143,7 +142,7 @@ kernel void table(device const {name}* a [[buffer(0)]],
 """
     output = np.zeros((len(table), threads), dtype)
     vectors = np.zeros_like(output)
-    compiled = kernels_of(text, tmp_path, compiler)
+    compiled = kernels_of(text, compiler)
     buffers = [np.array(column, dtype) for column in columns]
     run_each(compiled, "table", *buffers, output, vectors, threads=threads)
     for row, (function, (count, truth)) in enumerate(table.items()):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -165,7 +164,7 @@ def pack(values: Array, width: int) -> Array:
 @pytest.mark.parametrize("twins", [UNARY, BINARY, TERNARY], ids=["unary", "binary", "ternary"])
 @pytest.mark.parametrize(("compiler", "element", "width"), FORMS)
 def test_functions_do_what_numpys_do(
-    compiler: str, twins: list[Twin], element: str, width: int, tmp_path: Path
+    compiler: str, twins: list[Twin], element: str, width: int
 ) -> None:
     dtype = np.float16 if element == "half" else np.float32
     arguments = [
@@ -173,7 +172,7 @@ def test_functions_do_what_numpys_do(
         for n in range(twins[0].num_arguments)
     ]
     output = np.full_like(arguments[0], 7)
-    compiled = kernels_of(table_kernel(twins, element, width), tmp_path, compiler)
+    compiled = kernels_of(table_kernel(twins, element, width), compiler)
     storage = 4 if width == 3 else width
     run_each(compiled, "table", *arguments, output, threads=output.shape[1] // storage)
     # The fourth element of a float3 is nothing.

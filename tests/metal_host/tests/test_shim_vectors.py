@@ -5,7 +5,6 @@ from __future__ import annotations
 import operator
 from collections.abc import Callable
 from itertools import permutations, product
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,6 +14,7 @@ from metal_host.tests.shim_support import (
     CLANG,
     GCC,
     Array,
+    aligned,
     assert_same_bits,
     both_compilers,
     kernels_of,
@@ -169,7 +169,7 @@ def spelled(components: tuple[int, ...], alphabet: str) -> str:
 
 
 @pytest.mark.parametrize(("compiler", "size"), [(CLANG, 2), (CLANG, 3), (CLANG, 4), (GCC, 3)])
-def test_every_swizzle_reads_its_components(compiler: str, size: int, tmp_path: Path) -> None:
+def test_every_swizzle_reads_its_components(compiler: str, size: int) -> None:
     cases = [(c, a) for c in swizzles(size) for a in ALPHABETS]
     lines = "".join(
         f"    output[{i}].{spelled((0, 1, 2, 3)[: len(c)], a)} = v.{spelled(c, a)};\n"
@@ -185,7 +185,7 @@ kernel void read(device const int{size}* input [[buffer(0)]],
 """
     value = np.array([10, 20, 30, 40], np.int32)
     output = np.zeros((len(cases), 4), np.int32)
-    run_each(kernels_of(text, tmp_path, compiler), "read", value, output, threads=1)
+    run_each(kernels_of(text, compiler), "read", value, output, threads=1)
     expected = np.zeros_like(output)
     for i, (components, _) in enumerate(cases):
         expected[i, : len(components)] = value[list(components)]
@@ -193,9 +193,7 @@ kernel void read(device const int{size}* input [[buffer(0)]],
 
 
 @pytest.mark.parametrize(("compiler", "size"), [(CLANG, 2), (CLANG, 3), (CLANG, 4), (GCC, 4)])
-def test_every_swizzle_without_repetition_can_be_assigned_to(
-    compiler: str, size: int, tmp_path: Path
-) -> None:
+def test_every_swizzle_without_repetition_can_be_assigned_to(compiler: str, size: int) -> None:
     cases = [(c, a) for c in swizzles(size, distinct=True) for a in ALPHABETS]
     lines = "".join(
         f"    v[{i}].{spelled(c, a)} -= int4(100, 200, 300, 400).{'xyzw'[: len(c)]};\n"
@@ -213,7 +211,7 @@ kernel void assign(device int{size}* vectors [[buffer(0)]],
     expected = v.copy()
     for i, (components, _) in enumerate(cases):
         expected[i, list(components)] -= np.arange(100, 500, 100)[: len(components)]
-    run_each(kernels_of(text, tmp_path, compiler), "assign", v, threads=1)
+    run_each(kernels_of(text, compiler), "assign", v, threads=1)
     assert_same_bits(v, expected, lambda i: f"v.{spelled(*cases[i[0]])} -= ...")
 
 
@@ -243,7 +241,7 @@ def remainder(a: Array, b: Array) -> Array:
 @pytest.mark.parametrize(
     ("compiler", "name"), [*product([CLANG], TYPES), (GCC, "uchar"), (GCC, "half"), (GCC, "float")]
 )
-def test_every_operator_of_every_vector_type(compiler: str, name: str, tmp_path: Path) -> None:
+def test_every_operator_of_every_vector_type(compiler: str, name: str) -> None:
     dtype = TYPES[name]
     is_integer = np.issubdtype(dtype, np.integer)
     functions: dict[str, Callable[..., Any]] = {**ARITHMETIC, "/": quotient}
@@ -298,9 +296,9 @@ def test_every_operator_of_every_vector_type(compiler: str, name: str, tmp_path:
         + "\n".join(lines)
         + "\n}\n"
     )
-    output = np.zeros((len(expected), 4), dtype)
-    compiled = kernels_of(text, tmp_path, compiler)
-    run_each(compiled, "operate", np.stack(inputs), output, threads=1)
+    output = aligned(np.zeros((len(expected), 4), dtype))
+    compiled = kernels_of(text, compiler)
+    run_each(compiled, "operate", aligned(np.stack(inputs)), output, threads=1)
     statements = [line for line in lines if "output" in line]
     assert_same_bits(
         np.where(output == 0, 0, output).astype(dtype),  # -0.0 % and the like: no matter
@@ -310,7 +308,7 @@ def test_every_operator_of_every_vector_type(compiler: str, name: str, tmp_path:
 
 
 @both_compilers
-def test_logic_of_truth_values(compiler: str, tmp_path: Path) -> None:
+def test_logic_of_truth_values(compiler: str) -> None:
     text = """#include <metal_stdlib>
 using namespace metal;
 kernel void logic(device const bool4* input [[buffer(0)]], device bool4* output [[buffer(1)]],
@@ -330,7 +328,7 @@ kernel void logic(device const bool4* input [[buffer(0)]], device bool4* output 
 """
     a, b = np.array([[0, 0, 1, 1], [0, 1, 0, 1]], bool)
     output = np.zeros((10, 4), bool)
-    compiled = kernels_of(text, tmp_path, compiler)
+    compiled = kernels_of(text, compiler)
     run_each(compiled, "logic", np.stack([a, b]), output, threads=1)
     expected = [a & b, a | b, ~a, a == b, a != b, a & b, a | b, a ^ b]
     expected += [np.array([True, False, True, True]), np.array([False, True, False, True])]
