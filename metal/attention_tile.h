@@ -9,6 +9,8 @@
 // Why simdgroup matrices even for a single row, where a group of 8 heads is all that shares a key: they spread the
 // queries and the weighted sums over the lanes without shuffles (32 registers a lane and block; 128 otherwise), and at
 // 8 heads they do a third of what the ALUs of an M1 Max can do while that much cache arrives from memory.
+//
+// No function constants: the loops over keys have no bound and no division that a known model would make simpler.
 #pragma once
 
 #include <metal_stdlib>
@@ -112,8 +114,9 @@ inline QueryVector query_vector(constant AttentionArguments& arguments,
     return QueryVector{row, head, row < arguments.num_rows};
 }
 
-// Operand is the type of queries and probabilities: float in decode, half in prefill. Products are summed in float.
-// The blocks of one simdgroup share each matrix of keys and values that is loaded.
+// Operand is the type of queries and probabilities: half in prefill, float in decode, where matrices of float are
+// multiplied with those of half (Metal takes operands of different types). Products are summed in float. The blocks of
+// one simdgroup share each matrix of keys and values that is loaded.
 template <typename Operand, uint num_blocks>
 struct QueryBlocks {
     simdgroup_matrix<Operand, 8, 8> queries[num_blocks][matrices_per_head];
