@@ -5,6 +5,7 @@ that passes always passes.
 """
 
 import math
+import os
 from functools import cache
 
 import numpy as np
@@ -12,6 +13,12 @@ import pytest
 from metal_kernels import GUARD_ELEMENTS
 from metal_sampling import KERNELS, RESULTS, TEMPORARY, History, Options, Sampling, Twin
 from reference import Array
+
+# Nothing here runs that test_metal_sample_token.py does not run: other modes would repeat it slowly.
+pytestmark = pytest.mark.skipif(
+    os.environ.get("METAL_HOST_MODE", "plain") != "plain",
+    reason="a million threads, whose code other tests run in this mode",
+)
 
 NUM_DRAWS = 20_000
 VOCABULARY_SIZE = 70  # 2 groups of 32 and a ragged one
