@@ -9,7 +9,9 @@ from numpy.typing import NDArray
 from reference import Array, bf16_to_float, embed
 
 
-def run(tokens: NDArray[np.uint32], embedding: NDArray[np.uint16], orders: int = 1) -> Array:
+def run(
+    tokens: NDArray[np.uint32], embedding: NDArray[np.uint16], orders: int | None = None
+) -> Array:
     num_rows, num_columns = len(tokens), embedding.shape[1]
     residual = Output((num_rows, num_columns), np.float32)
     launch(

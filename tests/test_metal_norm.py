@@ -11,7 +11,9 @@ from reference import RMSNORM_EPSILON, Array, bf16_to_float, rms_norm
 KERNELS = {"norm_float": (np.float32, 1e-5), "norm_half": (np.float16, 2e-3)}
 
 
-def run(kernel: str, x: NDArray[np.float32], gain: NDArray[np.uint16], orders: int = 1) -> Array:
+def run(
+    kernel: str, x: NDArray[np.float32], gain: NDArray[np.uint16], orders: int | None = None
+) -> Array:
     num_rows, num_columns = x.shape
     output = Output(x.shape, KERNELS[kernel][0])
     launch(

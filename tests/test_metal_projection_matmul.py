@@ -24,7 +24,7 @@ def run(
     residual: Array,
     *,
     constants: dict[int, int] | None = None,
-    orders: int = 1,
+    orders: int | None = None,
 ) -> Array:
     """[num_rows, num_outputs]; added to the residual by the epilogue "add"."""
     num_outputs, num_inputs = weights.values.shape

@@ -18,7 +18,7 @@ def run(
     *,
     residual: Array | None = None,
     constants: dict[int, int] | None = None,
-    orders: int = 1,
+    orders: int | None = None,
 ) -> Array:
     """[num_outputs]; added to the residual if there is one."""
     num_outputs, num_inputs = weights.values.shape

@@ -62,7 +62,7 @@ def random_case(
     )
 
 
-def run(weight_format: Format, case: Case, *, orders: int = 1) -> Qkv:
+def run(weight_format: Format, case: Case, *, orders: int | None = None) -> Qkv:
     num_outputs, num_inputs = case.weights.values.shape
     queries = Output((case.num_heads, HEAD_SIZE), np.float32)
     keys, values = (Output((CAPACITY, case.num_kv_heads, HEAD_SIZE), np.float16) for _ in range(2))

@@ -50,7 +50,7 @@ def random_case(
     )
 
 
-def run(kernel: Kernel, case: Case, *, orders: int = 1) -> Routing:
+def run(kernel: Kernel, case: Case, *, orders: int | None = None) -> Routing:
     num_rows, num_inputs = case.residual.shape
     shape = (num_rows, case.num_active)
     experts, weights = Output(shape, np.uint32), Output(shape, np.float32)

@@ -16,7 +16,7 @@ def run_one_row(
     residual: NDArray[np.float32],
     gain: NDArray[np.uint16],
     *,
-    orders: int = 1,
+    orders: int | None = None,
 ) -> Array:
     """[vocabulary_size]"""
     vocabulary_size, num_inputs = weights.values.shape
@@ -48,7 +48,7 @@ def run_few_rows(
     weights: DenseWeights,
     normalized: NDArray[np.float32],
     *,
-    orders: int = 1,
+    orders: int | None = None,
 ) -> Array:
     """[num_rows, vocabulary_size]"""
     vocabulary_size, num_inputs = weights.values.shape
