@@ -246,7 +246,7 @@ text run_threadgroups(const metal_host_launch_request& request, const device_buf
 }
 
 #if METAL_HOST_TRACE
-void begin_trace(const kernel_record& kernel, const device_buffers& buffers) {
+void begin_trace(const device_buffers& buffers) {
     std::vector<trace::region> regions;
     for (std::size_t i = 0; i < buffers.bindings().size(); ++i) {
         const device_buffers::binding& b = buffers.bindings()[i];
@@ -254,7 +254,7 @@ void begin_trace(const kernel_record& kernel, const device_buffers& buffers) {
                            b.name.c_str(), b.writable});
     }
     const stack_pool& stacks = the_scheduler().stacks();
-    trace::launch_begin(kernel.name, regions, {stacks.begin(), stacks.size(), 0, 0, -1, "stacks", true});
+    trace::launch_begin(regions, stacks.begin(), stacks.size());
 }
 #endif
 
@@ -273,7 +273,7 @@ text launch(const kernel_record& kernel,
                                  request.is_random != 0 ? std::optional<uint64_t>(request.seed) : std::nullopt);
     the_threadgroup_memory().begin_launch();
 #if METAL_HOST_TRACE
-    begin_trace(kernel, buffers);
+    begin_trace(buffers);
 #endif
     text error;
     try {
@@ -283,9 +283,6 @@ text launch(const kernel_record& kernel,
     } catch (const launch_error& e) {
         error = "kernel " + text(kernel.name) + ": " + e.message;
     }
-#if METAL_HOST_TRACE
-    trace::launch_end();
-#endif
     the_threadgroup_memory().end_launch();
     if (error.empty()) {
         buffers.copy_back();

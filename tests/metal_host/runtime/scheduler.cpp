@@ -189,6 +189,7 @@ bool scheduler::find_simdgroup() {
         const uint32_t s = (start + i) % num_simdgroups_;
         if (can_run(simdgroups_[s])) {
             current_simdgroup_ = s;
+            last_lane_ = 0;
             return true;
         }
     }
@@ -243,7 +244,7 @@ void scheduler::complete_operation(simdgroup_record& simdgroup) {
     if (simdgroup.fenced) {
         trace::simdgroup_barrier_completed(current_simdgroup_, *simdgroup.fenced, simdgroup.operation);
     }
-    trace::simdgroup_converged(current_simdgroup_, simdgroup.live);
+    trace::simdgroup_converged(current_simdgroup_);
 #endif
 }
 
@@ -272,7 +273,7 @@ bool scheduler::complete_barrier() {
         simdgroups_[s].ready = simdgroups_[s].live;
         simdgroups_[s].at_barrier = 0;
 #if METAL_HOST_TRACE
-        trace::simdgroup_converged(s, simdgroups_[s].live);
+        trace::simdgroup_converged(s);
 #endif
     }
     if (random_) {

@@ -160,10 +160,10 @@ void access(const void* memory, std::size_t size, access_kind kind, unsigned dir
     trace.simdgroups[thread.simdgroup].add(thread.lane, location, part.traffic, offset - part.begin, size, directions);
 }
 
-void launch_begin(const char*, const std::vector<region>& buffers, const region& stacks) {
+void launch_begin(const std::vector<region>& buffers, std::byte* stacks, std::size_t size_of_stacks) {
     tracer& trace = the_tracer();
-    trace.stacks_begin = reinterpret_cast<uintptr_t>(stacks.begin);
-    trace.stacks_size = stacks.size;
+    trace.stacks_begin = reinterpret_cast<uintptr_t>(stacks);
+    trace.stacks_size = size_of_stacks;
     trace.kernels = {};
     trace.barriers.clear();
     trace.suspicion.reset();
@@ -180,8 +180,6 @@ void launch_begin(const char*, const std::vector<region>& buffers, const region&
     }
     forget_locations();
 }
-
-void launch_end() {}
 
 void threadgroup_memory(const region& memory) {
     tracer& trace = the_tracer();
@@ -240,7 +238,7 @@ void simdgroup_barrier_completed(uint32_t simdgroup, uint32_t fenced, const site
     }
 }
 
-void simdgroup_converged(uint32_t simdgroup, uint32_t) {
+void simdgroup_converged(uint32_t simdgroup) {
     tracer& trace = the_tracer();
     trace.simdgroups[simdgroup].fold(trace.traffic);
 }

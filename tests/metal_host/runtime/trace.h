@@ -28,13 +28,11 @@ struct region {
 
 // A launch starts. `buffers` has one region for each buffer that is bound; two of them may be the same memory or
 // overlap where the caller bound overlapping arrays. `stacks` is where the threads' stacks are: nothing in there is
-// shared.
-void launch_begin(const char* kernel, const std::vector<region>& buffers, const region& stacks);
-// The launch is over, by its end or by an error. Counts stay readable until the next launch.
-void launch_end();
+// shared. Counts of the last launch stay readable until then.
+void launch_begin(const std::vector<region>& buffers, std::byte* stacks, std::size_t size_of_stacks);
 
-// A variable or argument of threadgroup memory exists from now on until the launch ends. May come in the middle of a
-// threadgroup's run: variables are known when the first thread reaches their declaration.
+// A variable or argument of threadgroup memory exists from now on until the next launch begins. May come in the middle
+// of a threadgroup's run: variables are known when the first thread reaches their declaration.
 void threadgroup_memory(const region& memory);
 
 // A threadgroup starts: all threadgroup memory is undefined again, all epochs start anew.
@@ -52,6 +50,6 @@ void simdgroup_barrier_completed(uint32_t simdgroup, uint32_t fenced, const site
 // All live lanes of a simdgroup have met, at a simdgroup operation or a barrier of either kind (for a barrier, after
 // the call above): from here the lanes run in step again, so that the n-th access of each lane at one instruction
 // belong together.
-void simdgroup_converged(uint32_t simdgroup, uint32_t live_mask);
+void simdgroup_converged(uint32_t simdgroup);
 
 } // namespace metal_host::trace
