@@ -11,7 +11,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 import pytest
-from metal_host import CompileError, Library, asan
+from metal_host import CompileError, Library, sanitizer
 from metal_host.compiler import cache_folder, find_compiler
 from numpy.typing import NDArray
 
@@ -27,7 +27,7 @@ both_compilers = pytest.mark.parametrize("compiler", [CLANG, GCC])
 @cache
 def library(path: Path, compiler: str = CLANG, mode: str = "plain") -> Library:
     """The kernels of a file, by one of two compilers; the test is skipped where it is missing."""
-    if mode == "asan" and not asan.is_loaded():
+    if mode == "asan" and not sanitizer.is_loaded():
         pytest.skip("asan mode is tested under `python -m metal_host.asan -m pytest`")
     try:
         find_compiler(mode, compiler)
@@ -57,7 +57,7 @@ def kernels_of(text: str, compiler: str = CLANG, mode: str = "plain") -> Library
 
 
 def aligned(values: Array) -> Array:
-    """A copy at a multiple of 32 bytes, as long4 needs; numpy's own arrays are at multiples of 16."""
+    """A copy at a multiple of 32 bytes, as long4 needs it."""
     memory = np.zeros(values.nbytes + 32, np.uint8)
     start = -memory.ctypes.data % 32
     copy = memory[start : start + values.nbytes].view(values.dtype).reshape(values.shape)
