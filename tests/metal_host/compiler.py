@@ -136,12 +136,12 @@ def _kernel_flags(compiler: Compiler, mode: str) -> list[str]:
         flags += [
             *("-Xclang", "-cl-single-precision-constant"),
             *("-Xclang", "-ffloat16-excess-precision=none"),
-            "-gline-tables-only",
+            *("-gline-tables-only", "-gdwarf-4"),  # addr2line 2.40 mistakes files of version 5
             *(*_KERNEL_WARNINGS, "-Wno-unused-const-variable", "-Wno-pass-failed"),
         ]
     else:
         flags += [
-            *("-fsingle-precision-constant", "-g1", "-fno-gnu-unique"),
+            *("-fsingle-precision-constant", "-g1", "-gdwarf-4", "-fno-gnu-unique"),
             # What the optimizer of gcc believes to see is wrong too often.
             *(*_KERNEL_WARNINGS, "-Wno-maybe-uninitialized", "-Wno-array-bounds"),
             "-Wno-stringop-overflow",
@@ -150,6 +150,7 @@ def _kernel_flags(compiler: Compiler, mode: str) -> list[str]:
         flags += [
             "-fsanitize=address,undefined,float-cast-overflow",
             "-fno-sanitize=function,vptr",  # of classes, which kernels do not have
+            "-fno-omit-frame-pointer",  # an error in a function of the shim is at the kernel's call
         ]
     if mode == "trace":
         flags += _trace_flags(compiler)
@@ -252,7 +253,7 @@ def build_kernels(
     objects = [library]
     if mode == "asan":
         headers = _texts(RUNTIME, "*.h")
-        flags = [*_common_flags(mode), "-Wall", "-Wextra", "-Werror"]
+        flags = [*_common_flags(mode), "-Wall", "-Wextra", "-Werror", "-fno-omit-frame-pointer"]
         objects += [_build_object(compiler, flags, path, headers) for path in _OF_KERNEL_LIBRARIES]
     key = _key(compiler, [], {path.name: "" for path in [*objects, machine]})
     target = cache_folder() / f"{name}-{mode}-{key}.so"

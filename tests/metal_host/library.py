@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from metal_host import asan
+from metal_host import sanitizer
 from metal_host.compiler import MODES, build_kernels, build_machine, find_compiler
 from metal_host.locations import resolve_locations
 from metal_host.source import Kernel, read_source
@@ -105,7 +105,7 @@ class Library:
         if mode not in MODES:
             raise ValueError(f"mode {mode!r}: it must be one of {', '.join(MODES)}")
         if mode == "asan":
-            asan.check_loaded()
+            sanitizer.check_loaded()
         self.path = Path(path).resolve()
         self.mode = mode
         compiled = compile_library(self.path, mode, compiler)

@@ -1,8 +1,9 @@
 """File and line of places in compiled kernels: what the marks in the tracer's texts stand for.
 
 The tracer knows the address of the instruction that accessed memory, and writes it into its text
-as `<pc /path/of/kernels.so 0x1234>`. Only the debug information knows the line, and `addr2line`
-(of binutils, which both compilers need to link) reads it.
+as `<pc /path/of/kernels.so 0x1234>`, where the addresses of the calls that lead there may follow.
+Only the debug information knows the line, and `addr2line` (of binutils, which both compilers need
+to link) reads it.
 """
 
 import re
@@ -10,7 +11,7 @@ import subprocess
 from collections.abc import Iterable
 from pathlib import Path
 
-_MARK = re.compile(r"<pc (?P<library>[^<>]*) (?P<address>0x[0-9a-f]+)>")
+_MARK = re.compile(r"<pc (?P<library>[^<>]*) (?P<addresses>0x[0-9a-f]+(?: 0x[0-9a-f]+)*)>")
 
 # Not the kernels' own: the shim of the Metal standard library, and the machine.
 _HOST = Path(__file__).resolve().parent
@@ -23,16 +24,14 @@ def resolve_locations(text: str) -> str:
     What is inlined there from elsewhere counts as the innermost line that is in the kernels'
     source: an access within simdgroup_load is shown at the kernel's call of it.
     """
-    places: dict[tuple[str, str], str] = {}
-    marks = {(mark["library"], mark["address"]) for mark in _MARK.finditer(text)}
-    for library in {library for library, _ in marks}:
-        addresses = sorted(address for other, address in marks if other == library)
-        for address, frames in _read_frames(library, addresses).items():
-            places[library, address] = _describe(frames)
-    return _MARK.sub(lambda mark: places[mark["library"], mark["address"]], text)
+    places: dict[str, str] = {}
+    for mark in _MARK.finditer(text):
+        frames = _read_frames(mark["library"], mark["addresses"].split())
+        places[mark[0]] = _describe([frame for call in frames for frame in call])
+    return _MARK.sub(lambda mark: places[mark[0]], text)
 
 
-def _read_frames(library: str, addresses: list[str]) -> dict[str, list[tuple[str, int]]]:
+def _read_frames(library: str, addresses: list[str]) -> list[list[tuple[str, int]]]:
     """For each address file and line, and those of the calls that were inlined around it."""
     command = ["addr2line", "--inlines", "--addresses", f"--exe={library}", *addresses]
     lines = subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()
@@ -43,7 +42,7 @@ def _read_frames(library: str, addresses: list[str]) -> dict[str, list[tuple[str
         else:
             file, _, number = line.partition(" (discriminator")[0].rpartition(":")
             frames[-1].append((file, int(number) if number.isdigit() else 0))
-    return dict(zip(addresses, frames, strict=True))
+    return frames
 
 
 def _describe(frames: Iterable[tuple[str, int]]) -> str:

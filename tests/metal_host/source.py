@@ -302,7 +302,7 @@ def _kernel(
     )
     names = ", ".join(f'"{parameter.name}"' for parameter in parameters)
     registration = (
-        f"metal_host::register_kernel<{', '.join(['&' + expression, *attributes])}>"
+        f"metal_host::register_kernel<{', '.join(['&::' + expression, *attributes])}>"
         f'("{name}", {most_threads}, {{{names}}})'
     )
     return Kernel(name, tuple(parameters), line, registration)

@@ -91,8 +91,7 @@ std::string describe_address(const void* address) {
                std::to_string(stacks.usable_size(static_cast<uint32_t>(index))) +
                " bytes (a large array of its own, or recursion?)";
     }
-    if (static_cast<const std::byte*>(address) >= stacks.begin() &&
-        static_cast<const std::byte*>(address) < stacks.begin() + stacks.size()) {
+    if (stacks.contains(address)) {
         return "memory outside of the thread's own variables";
     }
     std::string where = describe_device_memory(address);

@@ -34,12 +34,12 @@ void fail(std::string_view text) {
     std::abort(); // outside kernels nothing may call this
 }
 
-void fail_at(std::string_view text, const void* program_counter) {
-    fail(std::string(text) + " at " + code_location(program_counter));
+void fail_at(std::string_view text, const void* program_counter, const void* frame) {
+    fail(std::string(text) + " at " + code_location(program_counter, frame));
 }
 
-void fail_access(const char* access, const void* address, const void* program_counter) {
-    fail_at(access + (" of " + describe_address(address)), program_counter);
+void fail_access(const char* access, const void* address, const void* program_counter, const void* frame) {
+    fail_at(access + (" of " + describe_address(address)), program_counter, frame);
 }
 
 std::string location(const site& where) {
@@ -49,13 +49,37 @@ std::string location(const site& where) {
            std::to_string(where.line);
 }
 
-std::string code_location(const void* program_counter) {
+std::string code_location(const void* program_counter, const void* frame) {
     Dl_info library{};
     dladdr(program_counter, &library);
-    const auto offset = reinterpret_cast<uintptr_t>(program_counter) - reinterpret_cast<uintptr_t>(library.dli_fbase);
-    char text[32];
-    std::snprintf(text, sizeof text, " 0x%zx>", static_cast<std::size_t>(offset));
-    return "<pc " + std::string(library.dli_fname != nullptr ? library.dli_fname : "?") + text;
+    std::string mark = "<pc " + std::string(library.dli_fname != nullptr ? library.dli_fname : "?");
+    const auto add = [&](const void* address) {
+        const auto offset = reinterpret_cast<uintptr_t>(address) - reinterpret_cast<uintptr_t>(library.dli_fbase);
+        char text[32];
+        std::snprintf(text, sizeof text, " 0x%zx", static_cast<std::size_t>(offset));
+        mark += text;
+    };
+    add(program_counter);
+    // A frame starts with the address of its caller's frame, and then has the address to return to. The first frame is
+    // that of the function which the instruction calls.
+    const stack_pool& stacks = the_scheduler().stacks();
+    const auto* link = static_cast<const void* const*>(frame);
+    for (bool is_first = true; link != nullptr && stacks.contains(link) && stacks.contains(link + 1);
+         is_first = false) {
+        Dl_info caller{};
+        if (dladdr(link[1], &caller) == 0 || caller.dli_fbase != library.dli_fbase) {
+            break; // back in the machine
+        }
+        if (!is_first) {
+            add(static_cast<const char*>(link[1]) - 1);
+        }
+        const auto* next = static_cast<const void* const*>(link[0]);
+        if (next <= link) {
+            break;
+        }
+        link = next;
+    }
+    return mark + ">";
 }
 
 } // namespace metal_host

@@ -161,16 +161,17 @@ void simdgroup_barrier(const site& where, uint32_t fenced = fence_device | fence
 [[noreturn]] void fail(std::string_view text);
 
 // The same for what a check of the compiler's finds at an instruction.
-[[noreturn]] void fail_at(std::string_view text, const void* program_counter);
+[[noreturn]] void fail_at(std::string_view text, const void* program_counter, const void* frame);
 
 // The same for an instruction that reads or writes (`access`: "read" or "write") memory that it must not.
-[[noreturn]] void fail_access(const char* access, const void* address, const void* program_counter);
+[[noreturn]] void fail_access(const char* access, const void* address, const void* program_counter, const void* frame);
 
 // "name.metal:12" for a site.
 std::string location(const site& where);
 
-// A mark in an error text for an address in this library's code, "<pc 0x1234>"; the Python side replaces it by file and
-// line.
-std::string code_location(const void* program_counter);
+// A mark in an error text for an instruction, "<pc kernels.so 0x1234>"; the Python side replaces it by file and line.
+// With the frame that was set up last, as __builtin_frame_address(0) names it, the calls that lead there follow, so
+// that the place in a function of the shim can be named by the kernel's line that calls it.
+std::string code_location(const void* program_counter, const void* frame = nullptr);
 
 } // namespace metal_host

@@ -20,29 +20,30 @@ const void* caller(void* return_address) {
     return static_cast<const char*>(return_address) - 1;
 }
 
-void check(const char* access, const void* address, std::size_t size, const void* program_counter) {
+void check(const char* access, const void* address, std::size_t size, const void* program_counter, const void* frame) {
     if (const void* bad = __asan_region_is_poisoned(const_cast<void*>(address), size)) {
-        metal_host::fail_access(access, bad, program_counter);
+        metal_host::fail_access(access, bad, program_counter, frame);
     }
 }
 
 } // namespace
 
 #define METAL_HOST_REPORT extern "C" __attribute__((visibility("hidden")))
-#define METAL_HOST_PC caller(__builtin_return_address(0))
+// The instruction that calls the function which this is in, and that function's frame.
+#define METAL_HOST_PLACE caller(__builtin_return_address(0)), __builtin_frame_address(0)
 
 #define METAL_HOST_ACCESS(SIZE)                                       \
     METAL_HOST_REPORT void __asan_report_load##SIZE(void* address) {  \
-        metal_host::fail_access("read", address, METAL_HOST_PC);      \
+        metal_host::fail_access("read", address, METAL_HOST_PLACE);   \
     }                                                                 \
     METAL_HOST_REPORT void __asan_report_store##SIZE(void* address) { \
-        metal_host::fail_access("write", address, METAL_HOST_PC);     \
+        metal_host::fail_access("write", address, METAL_HOST_PLACE);  \
     }                                                                 \
     METAL_HOST_REPORT void __asan_load##SIZE(void* address) {         \
-        check("read", address, SIZE, METAL_HOST_PC);                  \
+        check("read", address, SIZE, METAL_HOST_PLACE);               \
     }                                                                 \
     METAL_HOST_REPORT void __asan_store##SIZE(void* address) {        \
-        check("write", address, SIZE, METAL_HOST_PC);                 \
+        check("write", address, SIZE, METAL_HOST_PLACE);              \
     }
 METAL_HOST_ACCESS(1)
 METAL_HOST_ACCESS(2)
@@ -51,29 +52,29 @@ METAL_HOST_ACCESS(8)
 METAL_HOST_ACCESS(16)
 
 METAL_HOST_REPORT void __asan_report_load_n(void* address, std::size_t) {
-    metal_host::fail_access("read", address, METAL_HOST_PC);
+    metal_host::fail_access("read", address, METAL_HOST_PLACE);
 }
 METAL_HOST_REPORT void __asan_report_store_n(void* address, std::size_t) {
-    metal_host::fail_access("write", address, METAL_HOST_PC);
+    metal_host::fail_access("write", address, METAL_HOST_PLACE);
 }
 METAL_HOST_REPORT void __asan_loadN(void* address, std::size_t size) {
-    check("read", address, size, METAL_HOST_PC);
+    check("read", address, size, METAL_HOST_PLACE);
 }
 METAL_HOST_REPORT void __asan_storeN(void* address, std::size_t size) {
-    check("write", address, size, METAL_HOST_PC);
+    check("write", address, size, METAL_HOST_PLACE);
 }
 METAL_HOST_REPORT void* __asan_memcpy(void* destination, const void* source, std::size_t size) {
-    check("read", source, size, METAL_HOST_PC);
-    check("write", destination, size, METAL_HOST_PC);
+    check("read", source, size, METAL_HOST_PLACE);
+    check("write", destination, size, METAL_HOST_PLACE);
     return std::memcpy(destination, source, size);
 }
 METAL_HOST_REPORT void* __asan_memmove(void* destination, const void* source, std::size_t size) {
-    check("read", source, size, METAL_HOST_PC);
-    check("write", destination, size, METAL_HOST_PC);
+    check("read", source, size, METAL_HOST_PLACE);
+    check("write", destination, size, METAL_HOST_PLACE);
     return std::memmove(destination, source, size);
 }
 METAL_HOST_REPORT void* __asan_memset(void* destination, int value, std::size_t size) {
-    check("write", destination, size, METAL_HOST_PC);
+    check("write", destination, size, METAL_HOST_PLACE);
     return std::memset(destination, value, size);
 }
 
@@ -81,7 +82,7 @@ METAL_HOST_REPORT void* __asan_memset(void* destination, int value, std::size_t 
 // inlined there counts as the kernel's line.
 #define METAL_HOST_UNDEFINED(NAME, TEXT)             \
     METAL_HOST_REPORT void __ubsan_handle_##NAME() { \
-        metal_host::fail_at(TEXT, METAL_HOST_PC);    \
+        metal_host::fail_at(TEXT, METAL_HOST_PLACE); \
     }
 METAL_HOST_UNDEFINED(add_overflow, "signed integer overflow in an addition")
 METAL_HOST_UNDEFINED(sub_overflow, "signed integer overflow in a subtraction")

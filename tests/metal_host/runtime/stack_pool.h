@@ -30,6 +30,11 @@ public:
     std::byte* begin() const { return memory_; }
     std::size_t size() const { return stack_size * num_stacks_; }
 
+    bool contains(const void* address) const {
+        return static_cast<const std::byte*>(address) >= memory_ &&
+               static_cast<const std::byte*>(address) < memory_ + size();
+    }
+
     // The stack whose inaccessible page holds this address, or -1: its thread has used up its stack.
     int64_t overflowed(const void* address) const;
 

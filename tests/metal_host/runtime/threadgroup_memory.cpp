@@ -68,7 +68,9 @@ std::byte* threadgroup_memory::add(const std::string& name, std::size_t size, st
     std::memset(begin, 0xFF, size);
     variables_.push_back({name, begin, size, static_cast<std::size_t>(arena_ + used_ - begin)});
 #if METAL_HOST_TRACE
-    trace::threadgroup_memory({begin, size, guard_size, variables_.back().padded - size, -1, name.c_str(), true});
+    // Of the zone between two variables, each has the half that is nearer to it.
+    const std::size_t guard_after = variables_.back().padded - size - guard_size / 2;
+    trace::threadgroup_memory({begin, size, guard_size / 2, guard_after, -1, name.c_str(), true});
 #endif
     return begin;
 }
