@@ -15,9 +15,10 @@
 //   multiply-add for every 32 of the products. So any scale byte is right, as it is in the other forms, and there is no
 //   range of halves for weights to leave: mxfp4.h says what the two smallest bytes give.
 //
-// Threads load four blocks of their row of weights at once, 64 bytes: one block is but an eighth of a line of memory,
-// and between steps the first-level cache (8 KB on M1) could not keep the 128 lines. Threadgroups that follow each
-// other in the grid share outputs, not rows: weights then leave memory once for all of an expert's tiles, while the
+// Weights are loaded for four steps at once: one block is but an eighth of a line of memory, and between steps the
+// first-level cache (8 KB on M1) could not keep the 128 lines. Four lanes load the four blocks of a row, 64 contiguous
+// bytes, of four rows in turn, and trade them for the four blocks of one row each. Threadgroups that follow each other
+// in the grid share outputs, not rows: weights then leave memory once for all of an expert's tiles, while the
 // activations of a chunk (2.9 MB for 512 rows) stay in the second-level cache.
 #include <metal_simdgroup_matrix>
 #include <metal_stdlib>
@@ -64,12 +65,14 @@ inline uint4 decode(uint codes) {
 
 // A tile's activations times this simdgroup's 32 outputs. All threads of the threadgroup must come here.
 inline void multiply_tile(const thread ExpertMatrix& matrix,
-                          uint weight_row,               // the one that this thread stages
+                          uint first_output, // of this simdgroup; past the end, the last row stands in
+                          uint num_outputs,
                           const device uint4* input_row, // [num_blocks * 4], 8 halves each: the one that it stages
                           uint count,                    // rows of the tile
                           MatmulMemory memory,
                           thread simdgroup_float8x8* sums, // [kRowFragments, kOutputFragments]
                           uint index,
+                          uint lane,
                           uint simdgroup) {
     const threadgroup half* activations = (const threadgroup half*)memory.activations;
     const threadgroup half* weights = (const threadgroup half*)memory.weights + simdgroup * 32 * kTileStride;
@@ -78,13 +81,16 @@ inline void multiply_tile(const thread ExpertMatrix& matrix,
     for (uint first_block = 0; first_block < matrix.num_blocks; first_block += 4) {
         uint4 codes[4];
         uint scale_bytes[4];
+        const uint own_block = min(first_block + lane % 4, matrix.num_blocks - 1);
 #pragma unroll
         for (uint i = 0; i < 4; i++) {
-            if (first_block + i < matrix.num_blocks) {
-                codes[i] = matrix.blocks[weight_row * matrix.num_blocks + first_block + i];
-                scale_bytes[i] = matrix.scales[weight_row * matrix.num_blocks + first_block + i];
-            }
+            const uint row = min(first_output + lane / 4 * 4 + i, num_outputs - 1);
+            codes[i] = matrix.blocks[row * matrix.num_blocks + own_block];
+            scale_bytes[i] = matrix.scales[row * matrix.num_blocks + own_block];
         }
+        // Now of the row that this thread stages, first_output + lane, the four blocks.
+        transpose_among_lanes<4>(codes, lane);
+        transpose_among_lanes<4>(scale_bytes, lane);
 #pragma unroll
         for (uint i = 0; i < 4; i++) {
             const uint block = first_block + i;
@@ -181,7 +187,7 @@ kernel void expert_gate_up_matmul(constant ExpertArguments& arguments [[buffer(0
     }
     const ExpertShape shape = expert_shape(arguments);
     const ExpertMatrix matrix = expert_matrix(experts, arguments, tile.expert, shape.num_inputs);
-    const uint first_output = position.y * kExpertMatmulOutputs;
+    const uint own_output = position.y * kExpertMatmulOutputs + simdgroup * 32;
     // Past the tile's end the last row stands in; what becomes of it is not stored.
     const uint row = permutation[tile.first + min(index / 4, tile.count - 1)] / shape.num_active;
 
@@ -190,11 +196,10 @@ kernel void expert_gate_up_matmul(constant ExpertArguments& arguments [[buffer(0
     for (uint i = 0; i < kRowFragments * kOutputFragments; i++) {
         sums[i] = make_filled_simdgroup_matrix<float, 8, 8>(0.0f);
     }
-    multiply_tile(matrix, min(first_output + index, shape.num_outputs - 1), input + row * (shape.num_inputs / 8),
-                  tile.count, memory, sums, index, simdgroup);
+    multiply_tile(matrix, own_output, shape.num_outputs, input + row * (shape.num_inputs / 8), tile.count, memory, sums,
+                  index, lane, simdgroup);
 
     // Outputs are a multiple of 32, so a simdgroup has all of its 32 or none.
-    const uint own_output = first_output + simdgroup * 32;
     if (own_output >= shape.num_outputs) {
         return;
     }
@@ -245,7 +250,7 @@ kernel void expert_down_matmul(constant ExpertArguments& arguments [[buffer(0)]]
     }
     const ExpertShape shape = expert_shape(arguments);
     const ExpertMatrix matrix = expert_matrix(experts, arguments, tile.expert, shape.num_inputs);
-    const uint first_output = position.y * kExpertMatmulOutputs;
+    const uint own_output = position.y * kExpertMatmulOutputs + simdgroup * 32;
     const uint row = tile.first + min(index / 4, tile.count - 1);
 
     simdgroup_float8x8 sums[kRowFragments * kOutputFragments];
@@ -253,10 +258,9 @@ kernel void expert_down_matmul(constant ExpertArguments& arguments [[buffer(0)]]
     for (uint i = 0; i < kRowFragments * kOutputFragments; i++) {
         sums[i] = make_filled_simdgroup_matrix<float, 8, 8>(0.0f);
     }
-    multiply_tile(matrix, min(first_output + index, shape.num_outputs - 1), hidden + row * (shape.num_inputs / 8),
-                  tile.count, memory, sums, index, simdgroup);
+    multiply_tile(matrix, own_output, shape.num_outputs, hidden + row * (shape.num_inputs / 8), tile.count, memory,
+                  sums, index, lane, simdgroup);
 
-    const uint own_output = first_output + simdgroup * 32;
     if (own_output >= shape.num_outputs) {
         return;
     }

@@ -43,15 +43,17 @@ inline ExpertMatrix expert_matrix(const device uchar* experts, // bytes [num_exp
             (const device ushort*)(start + arguments.bias_offset), num_inputs / 32};
 }
 
-// Transposes 8 registers of 8 neighbouring lanes: register k of lane m gets what register m of lane k had.
-inline void transpose_among_eight_lanes(thread float4* values, uint lane) { // [8]
+// Transposes as many registers of neighbouring lanes as there are lanes in a group, 4 or 8: register k of a group's
+// lane m gets what register m of its lane k had.
+template <uint kNumLanes, class T>
+inline void transpose_among_lanes(thread T* values, uint lane) { // [kNumLanes]
 #pragma unroll
-    for (uint bit = 1; bit < 8; bit *= 2) {
+    for (uint bit = 1; bit < kNumLanes; bit *= 2) {
         const bool upper = (lane & bit) != 0;
 #pragma unroll
-        for (uint i = 0; i < 8; i++) {
+        for (uint i = 0; i < kNumLanes; i++) {
             if ((i & bit) == 0) {
-                const float4 received = simd_shuffle_xor(upper ? values[i] : values[i | bit], ushort(bit));
+                const T received = simd_shuffle_xor(upper ? values[i] : values[i | bit], ushort(bit));
                 if (upper) {
                     values[i] = received;
                 } else {
@@ -83,7 +85,7 @@ inline uint load_activation_block(const device float4* input, // [num_blocks * 8
     if (!shared) {
         return first_block + member;
     }
-    transpose_among_eight_lanes(values, lane);
+    transpose_among_lanes<8>(values, lane);
     return first_block + member % 8 * (num_lanes / 8) + member / 8;
 }
 
