@@ -27,7 +27,7 @@ from metal_host.syntax import (
     read_outlines,
     spelled,
 )
-from metal_host.tokens import STRING, Token
+from metal_host.tokens import STRING, WORD, Token
 
 # Attributes of kernels' parameters, besides buffer(n) and threadgroup(n); bindings.h has them all.
 POSITIONS = frozenset(
@@ -141,16 +141,19 @@ def _find_launch_constants(outlines: list[Outline]) -> dict[str, Declaration]:
         for declaration in outline.declarations:
             if _function_constant(declaration) is not None:
                 found[declaration.tokens[-1].text] = declaration
-            elif (equals := _initializer(declaration)) is not None:
-                words = {token.text for token in declaration.tokens[equals:]}
-                if words & found.keys():
-                    name = declaration.tokens[equals - 1]
-                    if name.text == "]":
-                        raise SourceError(
-                            f"{outline.path}:{name.line}: an array that is computed from function "
-                            "constants cannot be initialised here; compute it in the kernel"
-                        )
-                    found[name.text] = declaration
+            elif any(token.text == "constant" for token in declaration.tokens[:3]):
+                words = {token.text for token in _until_semicolon(outline, declaration)}
+                if declaration.scope or not words & found.keys():
+                    continue
+                equals = _equals(declaration)
+                name = declaration.tokens[equals - 1]
+                if name.kind != WORD or equals + 1 >= len(declaration.tokens):
+                    raise SourceError(
+                        f"{outline.path}:{declaration.line}: a constant that depends on function "
+                        "constants has to be a number, declared as `constant type name = ...;`; "
+                        "compute others in the kernel"
+                    )
+                found[name.text] = declaration
     return found
 
 
@@ -158,12 +161,16 @@ def _function_constant(declaration: Declaration) -> Attribute | None:
     return next((a for a in declaration.attributes if a.name == "function_constant"), None)
 
 
-def _initializer(declaration: Declaration) -> int | None:
-    """Where the `=` of `constant float scale = ...` is."""
+def _until_semicolon(outline: Outline, declaration: Declaration) -> list[Token]:
+    """All of a declaration, with what it has in braces."""
+    start, end = declaration.tokens[0].offset, _semicolon_after(outline, declaration.tokens[-1])
+    return [token for token in outline.code if start <= token.offset < end]
+
+
+def _equals(declaration: Declaration) -> int:
+    """Where the `=` of `constant float scale = ...` is; or the end, if there is none."""
     words = [token.text for token in declaration.tokens]
-    if declaration.scope or "constant" not in words[:3] or "=" not in words:
-        return None
-    return words.index("=")
+    return words.index("=") if "=" in words else len(words)
 
 
 def _constant_type(declared: list[Token]) -> str:
@@ -183,8 +190,7 @@ def _rewrite_constants(outline: Outline, constants: dict[str, Declaration]) -> I
             replacement = f"METAL_HOST_FUNCTION_CONSTANT({name}, {attribute.arguments}, {type_})"
             yield _Edit(start, end, replacement)
         else:
-            equals = _initializer(declaration)
-            assert equals is not None
+            equals = _equals(declaration)
             name = declaration.tokens[equals - 1].text
             type_ = _constant_type(declaration.tokens[:equals])
             expression = declaration.tokens[equals].offset
