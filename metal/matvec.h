@@ -54,6 +54,7 @@ inline float4 matvec(const thread Matrix& matrix,
     constexpr uint quads_per_load = Matrix::kQuadsPerLoad;
     const uint num_columns = matrix.num_columns;
     uint rows[kMatvecOutputsPerSimdgroup];
+#pragma unroll
     for (uint r = 0; r < kMatvecOutputsPerSimdgroup; r++) {
         rows[r] = min(first_row + r, num_rows - 1);
     }
@@ -87,13 +88,16 @@ inline float4 matvec(const thread Matrix& matrix,
         const uint num_loads = tile_columns / Matrix::kColumnsPerLoad;
         for (uint i = self.lane; i < num_loads; i += 32) {
             typename Matrix::Load weights[kMatvecOutputsPerSimdgroup];
+#pragma unroll
             for (uint r = 0; r < kMatvecOutputsPerSimdgroup; r++) {
                 weights[r] = matrix.load(rows[r], first_load + i);
             }
             float4 x[quads_per_load];
+#pragma unroll
             for (uint part = 0; part < quads_per_load; part++) {
                 x[part] = memory.tile[(i - self.lane) * quads_per_load + part * 32 + self.lane];
             }
+#pragma unroll
             for (uint r = 0; r < kMatvecOutputsPerSimdgroup; r++) {
                 sums[r] += Matrix::dot(weights[r], x);
             }

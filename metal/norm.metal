@@ -21,14 +21,15 @@ using namespace metal;
 using namespace gptoss_metal;
 
 template <class Row>
-kernel void norm(constant NormArguments& arguments [[buffer(0)]],
-                 const device float4* input [[buffer(1)]],        // [rows, num_columns / 4]
-                 const device uint2* gain [[buffer(2)]],          // bf16 [num_columns]
-                 device typename Row::Quad* output [[buffer(3)]], // [rows, num_columns / 4]
-                 uint row [[threadgroup_position_in_grid]],
-                 uint thread_index [[thread_index_in_threadgroup]],
-                 uint lane [[thread_index_in_simdgroup]],
-                 uint simdgroup [[simdgroup_index_in_threadgroup]]) {
+[[max_total_threads_per_threadgroup(kNormThreads)]] kernel void norm(
+    constant NormArguments& arguments [[buffer(0)]],
+    const device float4* input [[buffer(1)]],        // [rows, num_columns / 4]
+    const device uint2* gain [[buffer(2)]],          // bf16 [num_columns]
+    device typename Row::Quad* output [[buffer(3)]], // [rows, num_columns / 4]
+    uint row [[threadgroup_position_in_grid]],
+    uint thread_index [[thread_index_in_threadgroup]],
+    uint lane [[thread_index_in_simdgroup]],
+    uint simdgroup [[simdgroup_index_in_threadgroup]]) {
     threadgroup float partials[kNormThreads / 32];
     const uint quads = arguments.num_columns / 4;
     input += ulong(row) * quads;

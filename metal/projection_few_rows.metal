@@ -16,15 +16,16 @@ using namespace gptoss_metal;
 constant uint constant_num_inputs [[function_constant(kProjectionInputs)]];
 
 template <uint Rows, class Store>
-kernel void projection_few_rows_bf16(constant ProjectionArguments& arguments [[buffer(0)]],
-                                     const device uint4* weight [[buffer(1)]], // bf16 [num_outputs, num_inputs]
-                                     const device ushort* bias [[buffer(3)]],  // bf16 [num_outputs]
-                                     const device uint4* input [[buffer(4)]],  // fp32 [num_rows, num_inputs]
-                                     device float* output [[buffer(5)]],       // [num_rows, num_outputs]
-                                     uint2 tile [[threadgroup_position_in_grid]],
-                                     uint index [[thread_index_in_threadgroup]],
-                                     uint lane [[thread_index_in_simdgroup]],
-                                     uint simdgroup [[simdgroup_index_in_threadgroup]]) {
+[[max_total_threads_per_threadgroup(kFewRowsThreads)]] kernel void projection_few_rows_bf16(
+    constant ProjectionArguments& arguments [[buffer(0)]],
+    const device uint4* weight [[buffer(1)]], // bf16 [num_outputs, num_inputs]
+    const device ushort* bias [[buffer(3)]],  // bf16 [num_outputs]
+    const device uint4* input [[buffer(4)]],  // fp32 [num_rows, num_inputs]
+    device float* output [[buffer(5)]],       // [num_rows, num_outputs]
+    uint2 tile [[threadgroup_position_in_grid]],
+    uint index [[thread_index_in_threadgroup]],
+    uint lane [[thread_index_in_simdgroup]],
+    uint simdgroup [[simdgroup_index_in_threadgroup]]) {
     typedef FewRowsShape<Rows> Shape;
     threadgroup float4 memory[FewRowsMemory<Rows>::kQuads];
     const uint num_inputs =
@@ -35,16 +36,17 @@ kernel void projection_few_rows_bf16(constant ProjectionArguments& arguments [[b
 }
 
 template <uint Rows, class Store>
-kernel void projection_few_rows_int8(constant ProjectionArguments& arguments [[buffer(0)]],
-                                     const device uint4* weight [[buffer(1)]], // int8 [num_outputs, num_inputs]
-                                     const device half* scales [[buffer(2)]],  // [num_outputs, num_inputs / 32]
-                                     const device ushort* bias [[buffer(3)]],  // bf16 [num_outputs]
-                                     const device uint4* input [[buffer(4)]],  // fp32 [num_rows, num_inputs]
-                                     device float* output [[buffer(5)]],       // [num_rows, num_outputs]
-                                     uint2 tile [[threadgroup_position_in_grid]],
-                                     uint index [[thread_index_in_threadgroup]],
-                                     uint lane [[thread_index_in_simdgroup]],
-                                     uint simdgroup [[simdgroup_index_in_threadgroup]]) {
+[[max_total_threads_per_threadgroup(kFewRowsThreads)]] kernel void projection_few_rows_int8(
+    constant ProjectionArguments& arguments [[buffer(0)]],
+    const device uint4* weight [[buffer(1)]], // int8 [num_outputs, num_inputs]
+    const device half* scales [[buffer(2)]],  // [num_outputs, num_inputs / 32]
+    const device ushort* bias [[buffer(3)]],  // bf16 [num_outputs]
+    const device uint4* input [[buffer(4)]],  // fp32 [num_rows, num_inputs]
+    device float* output [[buffer(5)]],       // [num_rows, num_outputs]
+    uint2 tile [[threadgroup_position_in_grid]],
+    uint index [[thread_index_in_threadgroup]],
+    uint lane [[thread_index_in_simdgroup]],
+    uint simdgroup [[simdgroup_index_in_threadgroup]]) {
     typedef FewRowsShape<Rows> Shape;
     threadgroup float4 memory[FewRowsMemory<Rows>::kQuads];
     const uint num_inputs =

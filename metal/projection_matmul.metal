@@ -23,15 +23,16 @@ typedef TileShape<2, 2, kMatmulRows / 16, kMatmulOutputs / 16> MatmulShape;
 typedef TileMemory<HalfOperand, MatmulShape> MatmulMemory;
 
 template <class Store, class Output>
-kernel void projection_matmul_bf16(constant ProjectionArguments& arguments [[buffer(0)]],
-                                   const device uint4* weight [[buffer(1)]], // bf16 [num_outputs, num_inputs]
-                                   const device ushort* bias [[buffer(3)]],  // bf16 [num_outputs]
-                                   const device uint4* input [[buffer(4)]],  // half [num_rows, num_inputs]
-                                   device Output* output [[buffer(5)]],      // [num_rows, num_outputs]
-                                   uint2 tile [[threadgroup_position_in_grid]],
-                                   uint index [[thread_index_in_threadgroup]],
-                                   uint lane [[thread_index_in_simdgroup]],
-                                   uint simdgroup [[simdgroup_index_in_threadgroup]]) {
+[[max_total_threads_per_threadgroup(kMatmulThreads)]] kernel void projection_matmul_bf16(
+    constant ProjectionArguments& arguments [[buffer(0)]],
+    const device uint4* weight [[buffer(1)]], // bf16 [num_outputs, num_inputs]
+    const device ushort* bias [[buffer(3)]],  // bf16 [num_outputs]
+    const device uint4* input [[buffer(4)]],  // half [num_rows, num_inputs]
+    device Output* output [[buffer(5)]],      // [num_rows, num_outputs]
+    uint2 tile [[threadgroup_position_in_grid]],
+    uint index [[thread_index_in_threadgroup]],
+    uint lane [[thread_index_in_simdgroup]],
+    uint simdgroup [[simdgroup_index_in_threadgroup]]) {
     threadgroup half4 memory[MatmulMemory::kQuads];
     const uint num_inputs =
         is_function_constant_defined(constant_num_inputs) ? constant_num_inputs : arguments.num_inputs;
@@ -41,16 +42,17 @@ kernel void projection_matmul_bf16(constant ProjectionArguments& arguments [[buf
 }
 
 template <class Store, class Output>
-kernel void projection_matmul_int8(constant ProjectionArguments& arguments [[buffer(0)]],
-                                   const device uint4* weight [[buffer(1)]], // int8 [num_outputs, num_inputs]
-                                   const device half* scales [[buffer(2)]],  // [num_outputs, num_inputs / 32]
-                                   const device ushort* bias [[buffer(3)]],  // bf16 [num_outputs]
-                                   const device uint4* input [[buffer(4)]],  // half [num_rows, num_inputs]
-                                   device Output* output [[buffer(5)]],      // [num_rows, num_outputs]
-                                   uint2 tile [[threadgroup_position_in_grid]],
-                                   uint index [[thread_index_in_threadgroup]],
-                                   uint lane [[thread_index_in_simdgroup]],
-                                   uint simdgroup [[simdgroup_index_in_threadgroup]]) {
+[[max_total_threads_per_threadgroup(kMatmulThreads)]] kernel void projection_matmul_int8(
+    constant ProjectionArguments& arguments [[buffer(0)]],
+    const device uint4* weight [[buffer(1)]], // int8 [num_outputs, num_inputs]
+    const device half* scales [[buffer(2)]],  // [num_outputs, num_inputs / 32]
+    const device ushort* bias [[buffer(3)]],  // bf16 [num_outputs]
+    const device uint4* input [[buffer(4)]],  // half [num_rows, num_inputs]
+    device Output* output [[buffer(5)]],      // [num_rows, num_outputs]
+    uint2 tile [[threadgroup_position_in_grid]],
+    uint index [[thread_index_in_threadgroup]],
+    uint lane [[thread_index_in_simdgroup]],
+    uint simdgroup [[simdgroup_index_in_threadgroup]]) {
     threadgroup half4 memory[MatmulMemory::kQuads];
     const uint num_inputs =
         is_function_constant_defined(constant_num_inputs) ? constant_num_inputs : arguments.num_inputs;

@@ -24,15 +24,16 @@ inline void finish(
 }
 
 template <bool kAddToOutput>
-kernel void projection_matvec_bf16(constant ProjectionArguments& arguments [[buffer(0)]],
-                                   const device uint4* weight [[buffer(1)]], // bf16 [num_outputs, num_inputs]
-                                   const device ushort* bias [[buffer(3)]],  // bf16 [num_outputs]
-                                   const device float4* input [[buffer(4)]], // [num_inputs / 4]
-                                   device float* output [[buffer(5)]],       // [num_outputs]
-                                   uint threadgroup_index [[threadgroup_position_in_grid]],
-                                   uint index [[thread_index_in_threadgroup]],
-                                   uint lane [[thread_index_in_simdgroup]],
-                                   uint simdgroup [[simdgroup_index_in_threadgroup]]) {
+[[max_total_threads_per_threadgroup(kMatvecThreads)]] kernel void projection_matvec_bf16(
+    constant ProjectionArguments& arguments [[buffer(0)]],
+    const device uint4* weight [[buffer(1)]], // bf16 [num_outputs, num_inputs]
+    const device ushort* bias [[buffer(3)]],  // bf16 [num_outputs]
+    const device float4* input [[buffer(4)]], // [num_inputs / 4]
+    device float* output [[buffer(5)]],       // [num_outputs]
+    uint threadgroup_index [[threadgroup_position_in_grid]],
+    uint index [[thread_index_in_threadgroup]],
+    uint lane [[thread_index_in_simdgroup]],
+    uint simdgroup [[simdgroup_index_in_threadgroup]]) {
     threadgroup float4 tile[kMatvecTileColumns / 4];
     const uint num_inputs =
         is_function_constant_defined(constant_num_inputs) ? constant_num_inputs : arguments.num_inputs;
@@ -44,16 +45,17 @@ kernel void projection_matvec_bf16(constant ProjectionArguments& arguments [[buf
 }
 
 template <bool kAddToOutput>
-kernel void projection_matvec_int8(constant ProjectionArguments& arguments [[buffer(0)]],
-                                   const device uint4* weight [[buffer(1)]], // int8 [num_outputs, num_inputs]
-                                   const device half* scales [[buffer(2)]],  // [num_outputs, num_inputs / 32]
-                                   const device ushort* bias [[buffer(3)]],  // bf16 [num_outputs]
-                                   const device float4* input [[buffer(4)]], // [num_inputs / 4]
-                                   device float* output [[buffer(5)]],       // [num_outputs]
-                                   uint threadgroup_index [[threadgroup_position_in_grid]],
-                                   uint index [[thread_index_in_threadgroup]],
-                                   uint lane [[thread_index_in_simdgroup]],
-                                   uint simdgroup [[simdgroup_index_in_threadgroup]]) {
+[[max_total_threads_per_threadgroup(kMatvecThreads)]] kernel void projection_matvec_int8(
+    constant ProjectionArguments& arguments [[buffer(0)]],
+    const device uint4* weight [[buffer(1)]], // int8 [num_outputs, num_inputs]
+    const device half* scales [[buffer(2)]],  // [num_outputs, num_inputs / 32]
+    const device ushort* bias [[buffer(3)]],  // bf16 [num_outputs]
+    const device float4* input [[buffer(4)]], // [num_inputs / 4]
+    device float* output [[buffer(5)]],       // [num_outputs]
+    uint threadgroup_index [[threadgroup_position_in_grid]],
+    uint index [[thread_index_in_threadgroup]],
+    uint lane [[thread_index_in_simdgroup]],
+    uint simdgroup [[simdgroup_index_in_threadgroup]]) {
     threadgroup float4 tile[kMatvecTileColumns / 4];
     const uint num_inputs =
         is_function_constant_defined(constant_num_inputs) ? constant_num_inputs : arguments.num_inputs;

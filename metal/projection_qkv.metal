@@ -59,19 +59,20 @@ inline void finish(float4 sums,
     }
 }
 
-kernel void projection_qkv_bf16(constant QkvArguments& arguments [[buffer(0)]],
-                                const device uint4* weight [[buffer(1)]],              // bf16 [num_outputs, num_inputs]
-                                const device ushort* bias [[buffer(3)]],               // bf16 [num_outputs]
-                                const device float4* input [[buffer(4)]],              // the residual, [num_inputs / 4]
-                                const device uint2* gain [[buffer(5)]],                // bf16 [num_inputs]
-                                const device float* inverse_frequencies [[buffer(6)]], // [32]
-                                device float2* queries [[buffer(7)]],                  // [num_query_rows / 2]
-                                device half2* keys [[buffer(8)]],   // [capacity, num_key_value_rows / 2]
-                                device half2* values [[buffer(9)]], // [capacity, num_key_value_rows / 2]
-                                uint threadgroup_index [[threadgroup_position_in_grid]],
-                                uint index [[thread_index_in_threadgroup]],
-                                uint lane [[thread_index_in_simdgroup]],
-                                uint simdgroup [[simdgroup_index_in_threadgroup]]) {
+[[max_total_threads_per_threadgroup(kMatvecThreads)]] kernel void projection_qkv_bf16(
+    constant QkvArguments& arguments [[buffer(0)]],
+    const device uint4* weight [[buffer(1)]],              // bf16 [num_outputs, num_inputs]
+    const device ushort* bias [[buffer(3)]],               // bf16 [num_outputs]
+    const device float4* input [[buffer(4)]],              // the residual, [num_inputs / 4]
+    const device uint2* gain [[buffer(5)]],                // bf16 [num_inputs]
+    const device float* inverse_frequencies [[buffer(6)]], // [32]
+    device float2* queries [[buffer(7)]],                  // [num_query_rows / 2]
+    device half2* keys [[buffer(8)]],                      // [capacity, num_key_value_rows / 2]
+    device half2* values [[buffer(9)]],                    // [capacity, num_key_value_rows / 2]
+    uint threadgroup_index [[threadgroup_position_in_grid]],
+    uint index [[thread_index_in_threadgroup]],
+    uint lane [[thread_index_in_simdgroup]],
+    uint simdgroup [[simdgroup_index_in_threadgroup]]) {
     threadgroup float4 tile[kMatvecTileColumns / 4];
     threadgroup float partials[kMatvecThreads / 32];
     const uint num_inputs =
@@ -84,20 +85,21 @@ kernel void projection_qkv_bf16(constant QkvArguments& arguments [[buffer(0)]],
     finish(sums, first_output, arguments, bias, inverse_frequencies, {queries, keys, values}, lane);
 }
 
-kernel void projection_qkv_int8(constant QkvArguments& arguments [[buffer(0)]],
-                                const device uint4* weight [[buffer(1)]],              // int8 [num_outputs, num_inputs]
-                                const device half* scales [[buffer(2)]],               // [num_outputs, num_inputs / 32]
-                                const device ushort* bias [[buffer(3)]],               // bf16 [num_outputs]
-                                const device float4* input [[buffer(4)]],              // the residual, [num_inputs / 4]
-                                const device uint2* gain [[buffer(5)]],                // bf16 [num_inputs]
-                                const device float* inverse_frequencies [[buffer(6)]], // [32]
-                                device float2* queries [[buffer(7)]],                  // [num_query_rows / 2]
-                                device half2* keys [[buffer(8)]],   // [capacity, num_key_value_rows / 2]
-                                device half2* values [[buffer(9)]], // [capacity, num_key_value_rows / 2]
-                                uint threadgroup_index [[threadgroup_position_in_grid]],
-                                uint index [[thread_index_in_threadgroup]],
-                                uint lane [[thread_index_in_simdgroup]],
-                                uint simdgroup [[simdgroup_index_in_threadgroup]]) {
+[[max_total_threads_per_threadgroup(kMatvecThreads)]] kernel void projection_qkv_int8(
+    constant QkvArguments& arguments [[buffer(0)]],
+    const device uint4* weight [[buffer(1)]],              // int8 [num_outputs, num_inputs]
+    const device half* scales [[buffer(2)]],               // [num_outputs, num_inputs / 32]
+    const device ushort* bias [[buffer(3)]],               // bf16 [num_outputs]
+    const device float4* input [[buffer(4)]],              // the residual, [num_inputs / 4]
+    const device uint2* gain [[buffer(5)]],                // bf16 [num_inputs]
+    const device float* inverse_frequencies [[buffer(6)]], // [32]
+    device float2* queries [[buffer(7)]],                  // [num_query_rows / 2]
+    device half2* keys [[buffer(8)]],                      // [capacity, num_key_value_rows / 2]
+    device half2* values [[buffer(9)]],                    // [capacity, num_key_value_rows / 2]
+    uint threadgroup_index [[threadgroup_position_in_grid]],
+    uint index [[thread_index_in_threadgroup]],
+    uint lane [[thread_index_in_simdgroup]],
+    uint simdgroup [[simdgroup_index_in_threadgroup]]) {
     threadgroup float4 tile[kMatvecTileColumns / 4];
     threadgroup float partials[kMatvecThreads / 32];
     const uint num_inputs =

@@ -87,17 +87,18 @@ inline void choose_experts(const threadgroup float* logits, // [num_experts]
 }
 
 template <uint Rows, uint Threads, class Row>
-kernel void router(constant RouterArguments& arguments [[buffer(0)]],
-                   const device uint4* weight [[buffer(1)]],            // bf16 [num_experts, num_inputs]
-                   const device ushort* bias [[buffer(3)]],             // bf16 [num_experts]
-                   const device float4* input [[buffer(4)]],            // the residual, [num_rows, num_inputs / 4]
-                   const device uint2* gain [[buffer(5)]],              // bf16 [num_inputs]
-                   device uint* experts [[buffer(6)]],                  // [num_rows, num_active]
-                   device float* weights [[buffer(7)]],                 // [num_rows, num_active]
-                   device typename Row::Quad* normalized [[buffer(8)]], // [num_rows, num_inputs / 4]
-                   uint threadgroup_index [[threadgroup_position_in_grid]],
-                   uint lane [[thread_index_in_simdgroup]],
-                   uint simdgroup [[simdgroup_index_in_threadgroup]]) {
+[[max_total_threads_per_threadgroup(kRouterThreads)]] kernel void router(
+    constant RouterArguments& arguments [[buffer(0)]],
+    const device uint4* weight [[buffer(1)]],            // bf16 [num_experts, num_inputs]
+    const device ushort* bias [[buffer(3)]],             // bf16 [num_experts]
+    const device float4* input [[buffer(4)]],            // the residual, [num_rows, num_inputs / 4]
+    const device uint2* gain [[buffer(5)]],              // bf16 [num_inputs]
+    device uint* experts [[buffer(6)]],                  // [num_rows, num_active]
+    device float* weights [[buffer(7)]],                 // [num_rows, num_active]
+    device typename Row::Quad* normalized [[buffer(8)]], // [num_rows, num_inputs / 4]
+    uint threadgroup_index [[threadgroup_position_in_grid]],
+    uint lane [[thread_index_in_simdgroup]],
+    uint simdgroup [[simdgroup_index_in_threadgroup]]) {
     constexpr uint tile_columns = kMatvecTileColumns / Rows;
     constexpr uint num_simdgroups = Threads / 32;
     threadgroup float4 tile[Rows * (kMatvecTileColumns / Rows) / 4]; // [Rows, tile_columns / 4], in tile_slot's order

@@ -22,15 +22,16 @@ inline void store_logits(float4 sums, uint first_token, uint vocabulary_size, de
     }
 }
 
-kernel void unembed_bf16(constant UnembedArguments& arguments [[buffer(0)]],
-                         const device uint4* weight [[buffer(1)]], // bf16 [vocabulary_size, num_inputs]
-                         const device float4* input [[buffer(4)]], // the residual, [num_inputs / 4]
-                         const device uint2* gain [[buffer(5)]],   // bf16 [num_inputs]
-                         device float* logits [[buffer(6)]],       // [vocabulary_size]
-                         uint threadgroup_index [[threadgroup_position_in_grid]],
-                         uint index [[thread_index_in_threadgroup]],
-                         uint lane [[thread_index_in_simdgroup]],
-                         uint simdgroup [[simdgroup_index_in_threadgroup]]) {
+[[max_total_threads_per_threadgroup(kMatvecThreads)]] kernel void unembed_bf16(
+    constant UnembedArguments& arguments [[buffer(0)]],
+    const device uint4* weight [[buffer(1)]], // bf16 [vocabulary_size, num_inputs]
+    const device float4* input [[buffer(4)]], // the residual, [num_inputs / 4]
+    const device uint2* gain [[buffer(5)]],   // bf16 [num_inputs]
+    device float* logits [[buffer(6)]],       // [vocabulary_size]
+    uint threadgroup_index [[threadgroup_position_in_grid]],
+    uint index [[thread_index_in_threadgroup]],
+    uint lane [[thread_index_in_simdgroup]],
+    uint simdgroup [[simdgroup_index_in_threadgroup]]) {
     threadgroup float4 tile[kMatvecTileColumns / 4];
     threadgroup float partials[kMatvecThreads / 32];
     const uint num_inputs =
@@ -42,16 +43,17 @@ kernel void unembed_bf16(constant UnembedArguments& arguments [[buffer(0)]],
     store_logits(sums, first_token, arguments.vocabulary_size, logits, lane);
 }
 
-kernel void unembed_int8(constant UnembedArguments& arguments [[buffer(0)]],
-                         const device uint4* weight [[buffer(1)]], // int8 [vocabulary_size, num_inputs]
-                         const device half* scales [[buffer(2)]],  // [vocabulary_size, num_inputs / 32]
-                         const device float4* input [[buffer(4)]], // the residual, [num_inputs / 4]
-                         const device uint2* gain [[buffer(5)]],   // bf16 [num_inputs]
-                         device float* logits [[buffer(6)]],       // [vocabulary_size]
-                         uint threadgroup_index [[threadgroup_position_in_grid]],
-                         uint index [[thread_index_in_threadgroup]],
-                         uint lane [[thread_index_in_simdgroup]],
-                         uint simdgroup [[simdgroup_index_in_threadgroup]]) {
+[[max_total_threads_per_threadgroup(kMatvecThreads)]] kernel void unembed_int8(
+    constant UnembedArguments& arguments [[buffer(0)]],
+    const device uint4* weight [[buffer(1)]], // int8 [vocabulary_size, num_inputs]
+    const device half* scales [[buffer(2)]],  // [vocabulary_size, num_inputs / 32]
+    const device float4* input [[buffer(4)]], // the residual, [num_inputs / 4]
+    const device uint2* gain [[buffer(5)]],   // bf16 [num_inputs]
+    device float* logits [[buffer(6)]],       // [vocabulary_size]
+    uint threadgroup_index [[threadgroup_position_in_grid]],
+    uint index [[thread_index_in_threadgroup]],
+    uint lane [[thread_index_in_simdgroup]],
+    uint simdgroup [[simdgroup_index_in_threadgroup]]) {
     threadgroup float4 tile[kMatvecTileColumns / 4];
     threadgroup float partials[kMatvecThreads / 32];
     const uint num_inputs =
@@ -64,14 +66,15 @@ kernel void unembed_int8(constant UnembedArguments& arguments [[buffer(0)]],
 }
 
 template <uint Rows>
-kernel void unembed_few_rows_bf16(constant ProjectionArguments& arguments [[buffer(0)]],
-                                  const device uint4* weight [[buffer(1)]], // bf16 [num_outputs, num_inputs]
-                                  const device uint4* input [[buffer(4)]],  // fp32 [num_rows, num_inputs], normalised
-                                  device float* logits [[buffer(5)]],       // [num_rows, num_outputs]
-                                  uint2 tile [[threadgroup_position_in_grid]],
-                                  uint index [[thread_index_in_threadgroup]],
-                                  uint lane [[thread_index_in_simdgroup]],
-                                  uint simdgroup [[simdgroup_index_in_threadgroup]]) {
+[[max_total_threads_per_threadgroup(kFewRowsThreads)]] kernel void unembed_few_rows_bf16(
+    constant ProjectionArguments& arguments [[buffer(0)]],
+    const device uint4* weight [[buffer(1)]], // bf16 [num_outputs, num_inputs]
+    const device uint4* input [[buffer(4)]],  // fp32 [num_rows, num_inputs], normalised
+    device float* logits [[buffer(5)]],       // [num_rows, num_outputs]
+    uint2 tile [[threadgroup_position_in_grid]],
+    uint index [[thread_index_in_threadgroup]],
+    uint lane [[thread_index_in_simdgroup]],
+    uint simdgroup [[simdgroup_index_in_threadgroup]]) {
     typedef FewRowsShape<Rows> Shape;
     threadgroup float4 memory[FewRowsMemory<Rows>::kQuads];
     const uint num_inputs =
@@ -82,15 +85,16 @@ kernel void unembed_few_rows_bf16(constant ProjectionArguments& arguments [[buff
 }
 
 template <uint Rows>
-kernel void unembed_few_rows_int8(constant ProjectionArguments& arguments [[buffer(0)]],
-                                  const device uint4* weight [[buffer(1)]], // int8 [num_outputs, num_inputs]
-                                  const device half* scales [[buffer(2)]],  // [num_outputs, num_inputs / 32]
-                                  const device uint4* input [[buffer(4)]],  // fp32 [num_rows, num_inputs], normalised
-                                  device float* logits [[buffer(5)]],       // [num_rows, num_outputs]
-                                  uint2 tile [[threadgroup_position_in_grid]],
-                                  uint index [[thread_index_in_threadgroup]],
-                                  uint lane [[thread_index_in_simdgroup]],
-                                  uint simdgroup [[simdgroup_index_in_threadgroup]]) {
+[[max_total_threads_per_threadgroup(kFewRowsThreads)]] kernel void unembed_few_rows_int8(
+    constant ProjectionArguments& arguments [[buffer(0)]],
+    const device uint4* weight [[buffer(1)]], // int8 [num_outputs, num_inputs]
+    const device half* scales [[buffer(2)]],  // [num_outputs, num_inputs / 32]
+    const device uint4* input [[buffer(4)]],  // fp32 [num_rows, num_inputs], normalised
+    device float* logits [[buffer(5)]],       // [num_rows, num_outputs]
+    uint2 tile [[threadgroup_position_in_grid]],
+    uint index [[thread_index_in_threadgroup]],
+    uint lane [[thread_index_in_simdgroup]],
+    uint simdgroup [[simdgroup_index_in_threadgroup]]) {
     typedef FewRowsShape<Rows> Shape;
     threadgroup float4 memory[FewRowsMemory<Rows>::kQuads];
     const uint num_inputs =
