@@ -24,17 +24,18 @@ using namespace gptoss_metal;
 //
 // Dispatch threadgroups [splits, num_kv_heads, ceil(num_rows * heads_per_group / (8 num_simdgroups))].
 template <uint num_simdgroups>
-kernel void attention_decode(constant AttentionArguments& arguments [[buffer(0)]],
-                             device const float* queries [[buffer(1)]],          // [num_rows, num_heads, 64], rotated
-                             device const half* keys [[buffer(2)]],              // [capacity, num_kv_heads, 64]
-                             device const half* values [[buffer(3)]],            // [capacity, num_kv_heads, 64]
-                             device float* split_values [[buffer(4)]],           // [num_rows, num_heads, splits, 64]
-                             device float2* split_maxima_and_sums [[buffer(5)]], // [num_rows, num_heads, splits]
-                             uint3 threadgroup_position [[threadgroup_position_in_grid]],
-                             uint3 threadgroups [[threadgroups_per_grid]],
-                             uint thread_index [[thread_index_in_threadgroup]],
-                             uint lane [[thread_index_in_simdgroup]],
-                             uint simdgroup [[simdgroup_index_in_threadgroup]]) {
+[[max_total_threads_per_threadgroup(kAttentionDecodeMaxThreads)]] kernel void attention_decode(
+    constant AttentionArguments& arguments [[buffer(0)]],
+    device const float* queries [[buffer(1)]],          // [num_rows, num_heads, 64], rotated
+    device const half* keys [[buffer(2)]],              // [capacity, num_kv_heads, 64]
+    device const half* values [[buffer(3)]],            // [capacity, num_kv_heads, 64]
+    device float* split_values [[buffer(4)]],           // [num_rows, num_heads, splits, 64]
+    device float2* split_maxima_and_sums [[buffer(5)]], // [num_rows, num_heads, splits]
+    uint3 threadgroup_position [[threadgroup_position_in_grid]],
+    uint3 threadgroups [[threadgroups_per_grid]],
+    uint thread_index [[thread_index_in_threadgroup]],
+    uint lane [[thread_index_in_simdgroup]],
+    uint simdgroup [[simdgroup_index_in_threadgroup]]) {
     threadgroup uint4 staged_keys[staged_tile_size];
     threadgroup uint4 staged_values[staged_tile_size];
     threadgroup float4 scratch[num_simdgroups * (scores_size + corrections_size)];
@@ -103,14 +104,15 @@ constant constexpr uint combine_simdgroups = kAttentionCombineThreads / 32;
 //
 // Dispatch threadgroups [num_heads, num_rows] of 4 simdgroups, each of which takes every fourth pair of splits: the 16
 // lanes of half a simdgroup read the 256 bytes of one.
-kernel void attention_combine(constant AttentionCombineArguments& arguments [[buffer(0)]],
-                              device const float4* split_values [[buffer(1)]], // [num_rows, num_heads, splits, 16]
-                              device const float2* split_maxima_and_sums [[buffer(2)]], // [num_rows, num_heads, splits]
-                              device const ushort* sinks [[buffer(3)]],                 // bf16 [num_heads], logits
-                              device float4* output [[buffer(4)]],                      // [num_rows, num_heads, 16]
-                              uint2 threadgroup_position [[threadgroup_position_in_grid]],
-                              uint lane [[thread_index_in_simdgroup]],
-                              uint simdgroup [[simdgroup_index_in_threadgroup]]) {
+[[max_total_threads_per_threadgroup(kAttentionCombineThreads)]] kernel void attention_combine(
+    constant AttentionCombineArguments& arguments [[buffer(0)]],
+    device const float4* split_values [[buffer(1)]],          // [num_rows, num_heads, splits, 16]
+    device const float2* split_maxima_and_sums [[buffer(2)]], // [num_rows, num_heads, splits]
+    device const ushort* sinks [[buffer(3)]],                 // bf16 [num_heads], logits
+    device float4* output [[buffer(4)]],                      // [num_rows, num_heads, 16]
+    uint2 threadgroup_position [[threadgroup_position_in_grid]],
+    uint lane [[thread_index_in_simdgroup]],
+    uint simdgroup [[simdgroup_index_in_threadgroup]]) {
     threadgroup float4 partial_sums[combine_simdgroups * 16];
 
     const uint vector = threadgroup_position.y * arguments.num_heads + threadgroup_position.x;

@@ -7,6 +7,7 @@ namespace gptoss_metal {
 enum AttentionGeometry {
     kAttentionKeysPerTile = 32,
     kAttentionThreadsPerVector = 4, // decode: attention_decode_8, _32 and _64 are for so many vectors
+    kAttentionDecodeMaxThreads = 256,
     kAttentionCombineThreads = 128,
     kAttentionPrefillVectors = 64,
     kAttentionPrefillThreads = 128,

@@ -26,17 +26,18 @@ constant constexpr uint simdgroup_vectors = num_blocks * block_vectors;
 constant constexpr uint threadgroup_vectors = num_simdgroups * simdgroup_vectors;
 
 // Dispatch threadgroups [ceil(num_rows * heads_per_group / 64), num_kv_heads] of 128 threads.
-kernel void attention_prefill(constant AttentionArguments& arguments [[buffer(0)]],
-                              device const half* queries [[buffer(1)]], // [num_rows, num_heads, 64], rotated
-                              device const half* keys [[buffer(2)]],    // [capacity, num_kv_heads, 64]
-                              device const half* values [[buffer(3)]],  // [capacity, num_kv_heads, 64]
-                              device const ushort* sinks [[buffer(4)]], // bf16 [num_heads], logits
-                              device half* output [[buffer(5)]],        // [num_rows, num_heads, 64]
-                              uint2 threadgroup_position [[threadgroup_position_in_grid]],
-                              uint2 threadgroups [[threadgroups_per_grid]],
-                              uint thread_index [[thread_index_in_threadgroup]],
-                              uint lane [[thread_index_in_simdgroup]],
-                              uint simdgroup [[simdgroup_index_in_threadgroup]]) {
+[[max_total_threads_per_threadgroup(kAttentionPrefillThreads)]] kernel void attention_prefill(
+    constant AttentionArguments& arguments [[buffer(0)]],
+    device const half* queries [[buffer(1)]], // [num_rows, num_heads, 64], rotated
+    device const half* keys [[buffer(2)]],    // [capacity, num_kv_heads, 64]
+    device const half* values [[buffer(3)]],  // [capacity, num_kv_heads, 64]
+    device const ushort* sinks [[buffer(4)]], // bf16 [num_heads], logits
+    device half* output [[buffer(5)]],        // [num_rows, num_heads, 64]
+    uint2 threadgroup_position [[threadgroup_position_in_grid]],
+    uint2 threadgroups [[threadgroups_per_grid]],
+    uint thread_index [[thread_index_in_threadgroup]],
+    uint lane [[thread_index_in_simdgroup]],
+    uint simdgroup [[simdgroup_index_in_threadgroup]]) {
     threadgroup uint4 staged_keys[staged_tile_size];
     threadgroup uint4 staged_values[staged_tile_size];
     threadgroup float4 scratch[num_simdgroups * num_blocks * (scores_size + corrections_size)];
