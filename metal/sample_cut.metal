@@ -106,10 +106,8 @@ kernel void sample_cut(constant SamplingArguments& arguments [[buffer(0)]],
     if (highest == forbidden_key || highest >= infinite_key) {
         cut = no_token; // sample_draw reports an error
     } else if (row_options.top_k != 0 && row_options.top_k < vocabulary_size) {
-        if (row_options.top_k <= ranked.count) {
-            const Selection kth = select(ranked, highest - 1, row_options.top_k, select_memory, here);
-            cut = kth.found ? highest - kth.distance : cut;
-        }
+        const Selection kth = select(ranked, highest - 1, row_options.top_k, select_memory, here);
+        cut = kth.found ? highest - kth.distance : cut; // else there are fewer groups than that
     } else {
         if (row_options.top_p < 1.0f) {
             ulong sum = 0;

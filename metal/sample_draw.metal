@@ -40,7 +40,7 @@ inline uint draw_in_group(uint key, uint group, uint lane, float temperature, ul
     const uint sum = simd_sum(weight);
     // The same share of the group's own sum: number * sum / group_weight, with as many bits of both as 64 have room
     // for.
-    const uint surplus = uint(max(32 - int(clz(group_weight)), 0));
+    const uint surplus = 32 - clz(uint(group_weight >> 32)); // bits beyond 32
     const ulong scaled = (number >> surplus) * sum / (group_weight >> surplus);
     const uint target = min(uint(scaled), sum - 1);
     return group * group_size + simd_min(target < sum_before + weight ? lane : 31u);

@@ -76,10 +76,10 @@ inline ulong rescaled_weight(uint2 group, uint highest, float temperature) {
     return ulong(float(group.y) * (weight(group.x, highest, temperature) * unit) + 0.5f);
 }
 
-// The least integer that is at least `share` (below 1) of a total of weights, and at least 1.
+// That share (below 1) of a total of weights; at least 1.
 inline ulong share_of(ulong total, float share) {
     const ulong fraction = ulong(share * 18446744073709551616.0f); // of 2^64; exact unless the share is below 2^-40
-    return max(multiply_high(total, fraction) + (total * fraction != 0 ? 1 : 0), 1ul);
+    return max(multiply_high(total, fraction), 1ul);
 }
 
 // The key of the lowest logit whose weight is at least `share` (above 0) of the highest; forbidden_key if all are.

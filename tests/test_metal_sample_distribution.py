@@ -14,10 +14,10 @@ from metal_kernels import GUARD_ELEMENTS
 from metal_sampling import KERNELS, RESULTS, TEMPORARY, History, Options, Sampling, Twin
 from reference import Array
 
-# Nothing here runs that test_metal_sample_token.py does not run: other modes would repeat it slowly.
+# Other tests run the same code in the other modes, where a million threads are slow.
 pytestmark = pytest.mark.skipif(
     os.environ.get("METAL_HOST_MODE", "plain") != "plain",
-    reason="a million threads, whose code other tests run in this mode",
+    reason="a million threads; test_metal_sample_token.py runs their code in every mode",
 )
 
 NUM_DRAWS = 20_000

@@ -20,6 +20,7 @@ from metal_sampling import (
     Options,
     Sampling,
     Twin,
+    uniform_random,
 )
 from reference import Array
 
@@ -296,6 +297,41 @@ def test_mask_of_one_token_forces_it() -> None:
         sampling = Sampling(some_logits(0, 1_000), options, positions=np.arange(5))
         sampling.step()
         assert set(sampling.tokens.tolist()) == {700}
+
+
+def seed_of(bits: int, position: int) -> int:
+    """The seed whose random bits at that position are these: the generator, backwards."""
+
+    def undo_shift(value: int, shift: int) -> int:
+        result = value
+        for _ in range(64 // shift):
+            result = value ^ (result >> shift)
+        return result
+
+    def unmix(value: int) -> int:
+        value = undo_shift(value, 31) * pow(0x94D049BB133111EB, -1, 2**64) % 2**64
+        value = undo_shift(value, 27) * pow(0xBF58476D1CE4E5B9, -1, 2**64) % 2**64
+        return undo_shift(value, 30)
+
+    golden_gamma = 0x9E3779B97F4A7C15
+    mixed = (unmix(bits) - (position + 1) * golden_gamma) % 2**64
+    return (unmix(mixed) - golden_gamma) % 2**64
+
+
+@pytest.mark.parametrize("filters", [{}, {"top_k": 90}, {"top_p": 0.999}, {"min_p": 1e-9}])
+def test_ends_of_the_range_of_random_numbers(filters: dict[str, Any]) -> None:
+    """Nothing forbidden is drawn by a number of 0 or just below 1, however improbable its edge."""
+    allowed = np.ones(100, bool)
+    allowed[[0, 1, 2, 98, 99]] = False
+    logits = np.zeros(100, np.float32)
+    for bits, expected in ((0, 3), (2**64 - 1, 97)):
+        options = Options(seed=seed_of(bits, 5), allowed=allowed, **filters)
+        assert uniform_random(options.seed, 5) == (bits >> 11) / 2**53
+        if "top_k" in filters and expected == 97:
+            expected = 92  # the first 90 that are allowed
+        sampling = Sampling(logits, options, History(position=5))
+        sampling.step()
+        assert sampling.tokens.tolist() == [expected]
 
 
 # --- Determinism ---
