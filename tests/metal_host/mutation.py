@@ -15,8 +15,7 @@ orders memory.
 """
 
 import ctypes
-import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -24,7 +23,8 @@ from typing import Any
 import numpy as np
 
 from metal_host.library import Library, RunError
-from metal_host.tokens import COMMENT, SPACE, WORD, tokenize
+from metal_host.syntax import read_outlines
+from metal_host.tokens import WORD
 
 _BARRIERS = ("threadgroup_barrier", "simdgroup_barrier")
 
@@ -85,23 +85,15 @@ class MutationReport:
 
 
 def read_barriers(source: Path) -> list[Barrier]:
-    """The barriers in a source and in what it includes in quotes, which lies beside it."""
-    found: set[Barrier] = set()
-    files = [source.resolve()]
-    for file in files:  # which grows meanwhile
-        tokens = tokenize(file.read_text())
-        found.update(
-            Barrier(file.name, token.line, token.text)
-            for token in tokens
-            if token.is_code and token.kind == WORD and token.text in _BARRIERS
-        )
-        directives = "".join(t.text if t.kind not in (SPACE, COMMENT) else " \n"["\n" in t.text]
-                             for t in tokens if t.directive or t.kind == SPACE)  # fmt: skip
-        for name in re.findall(r'#\s*include\s*"([^"\n]+)"', directives):
-            included = (file.parent / name).resolve()
-            if included not in files and included.is_file():
-                files.append(included)
-    return sorted(found)
+    """The barriers in a source and in what it includes in quotes."""
+    return sorted(
+        {
+            Barrier(outline.path.name, token.line, token.text)
+            for outline in read_outlines(source)
+            for token in outline.code
+            if token.kind == WORD and token.text in _BARRIERS
+        }
+    )
 
 
 def mutate_barriers(library: Library, launches: Sequence[Launch]) -> MutationReport:
@@ -160,8 +152,3 @@ def _copied(buffers: Mapping[int, Any]) -> dict[int, Any]:
         if isinstance(buffer, ctypes.Structure):
             copies[i] = type(buffer).from_buffer_copy(buffer)
     return copies
-
-
-def iterate_sources(folder: Path) -> Iterable[Path]:
-    """The kernels' sources in a folder, by name."""
-    return sorted(folder.glob("*.metal"))
