@@ -3,9 +3,9 @@
 //
 // A code has a sign (bit 3), two bits of exponent and one of mantissa. Moved to the same places of a half it is worth
 // code * 2^-14, exactly: 0.5 becomes 2^-15, which is a subnormal half. Nothing here computes with it before it is
-// widened to float or doubled, so no half is rounded, and only a GPU that flushes subnormal halves could lose it. Apple's
-// keep them, with fast-math, too: several engines decode like this. A first run on a Mac has to confirm it.
-// The file's scale byte b is 14 too large for the code and so right for the half:
+// widened to float or doubled, so no half is rounded, and only a GPU that flushes subnormal halves could lose it.
+// Apple's keep them, with fast-math, too: several engines decode like this. A first run on a Mac has to confirm it. The
+// file's scale byte b is 14 too large for the code and so right for the half:
 //
 //     weight = code * 2^(b - 14 - 127) = (half * 2) * 2^(b - 128)
 //

@@ -4,11 +4,9 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
-from metal_experts import (
+from metal_expert_launches import (
     FEW_ROWS_MAX_ROWS,
     MATMUL_ROWS,
-    Experts,
-    random_routing,
     run_down_few_rows,
     run_down_matmul,
     run_down_matvec,
@@ -16,8 +14,8 @@ from metal_experts import (
     run_gate_up_matmul,
     run_gate_up_matvec,
     run_sort,
-    sort_pairs,
 )
+from metal_experts import Experts, random_routing, sort_pairs
 from metal_kernels import assert_every_barrier_is_needed, recorded_launches
 
 RNG = np.random.default_rng(0)

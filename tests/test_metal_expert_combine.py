@@ -3,7 +3,7 @@
 import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from metal_experts import run_combine
+from metal_expert_launches import run_combine
 
 
 @given(

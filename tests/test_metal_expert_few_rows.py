@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from metal_expert_launches import FEW_ROWS_MAX_ROWS, run_down_few_rows, run_gate_up_few_rows
 from metal_experts import (
-    FEW_ROWS_MAX_ROWS,
     Experts,
     Routing,
     Shape,
@@ -13,8 +13,6 @@ from metal_experts import (
     expected_outputs,
     random_routing,
     routing_to,
-    run_down_few_rows,
-    run_gate_up_few_rows,
     sort_pairs,
 )
 from metal_kernels import assert_close

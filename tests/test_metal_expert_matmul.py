@@ -4,8 +4,14 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from metal_experts import (
+from metal_expert_launches import (
     MATMUL_ROWS,
+    run_combine,
+    run_down_matmul,
+    run_gate_up_matmul,
+    run_sort,
+)
+from metal_experts import (
     Experts,
     Routing,
     Shape,
@@ -13,10 +19,6 @@ from metal_experts import (
     expected_outputs,
     random_routing,
     routing_to,
-    run_combine,
-    run_down_matmul,
-    run_gate_up_matmul,
-    run_sort,
     sort_pairs,
 )
 from metal_kernels import assert_close

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from metal_expert_launches import run_down_matvec, run_gate_up_matvec
 from metal_experts import (
     Experts,
     Routing,
@@ -12,8 +13,6 @@ from metal_experts import (
     expected_outputs,
     random_routing,
     routing_to,
-    run_down_matvec,
-    run_gate_up_matvec,
 )
 from metal_kernels import assert_close
 from numpy.typing import NDArray

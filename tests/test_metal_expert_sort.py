@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from metal_experts import random_routing, run_sort, sort_pairs
+from metal_expert_launches import run_sort
+from metal_experts import random_routing, sort_pairs
 from numpy.typing import NDArray
 
 

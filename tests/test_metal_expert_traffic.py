@@ -8,20 +8,17 @@ from typing import Any
 
 import numpy as np
 import pytest
-from metal_experts import (
+from metal_expert_launches import (
     FEW_ROWS_MAX_ROWS,
     MATMUL_ROWS,
-    Experts,
-    random_routing,
-    routing_to,
     run_down_few_rows,
     run_down_matmul,
     run_down_matvec,
     run_gate_up_few_rows,
     run_gate_up_matmul,
     run_gate_up_matvec,
-    sort_pairs,
 )
+from metal_experts import Experts, random_routing, routing_to, sort_pairs
 from metal_host import Result
 
 WIDTH = 2880

@@ -11,16 +11,14 @@ from contextlib import contextmanager
 
 import numpy as np
 import pytest
-from metal_experts import (
+from metal_expert_launches import (
     FEW_ROWS_MAX_ROWS,
     MATMUL_ROWS,
-    Experts,
-    Routing,
     run_down_few_rows,
     run_down_matmul,
     run_down_matvec,
-    sort_pairs,
 )
+from metal_experts import Experts, Routing, sort_pairs
 from numpy.typing import NDArray
 from reference import MXFP4_VALUES, Array
 

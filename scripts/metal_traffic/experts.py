@@ -6,16 +6,9 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
-from metal_experts import (
+from metal_expert_launches import (
     FEW_ROWS_MAX_ROWS,
     MATMUL_ROWS,
-    SWIGLU_LIMIT,
-    Experts,
-    Routing,
-    Sorted,
-    ceil_divide,
-    random_routing,
-    routing_to,
     run_down_few_rows,
     run_down_matmul,
     run_down_matvec,
@@ -23,6 +16,15 @@ from metal_experts import (
     run_gate_up_matmul,
     run_gate_up_matvec,
     run_sort,
+)
+from metal_experts import (
+    SWIGLU_LIMIT,
+    Experts,
+    Routing,
+    Sorted,
+    ceil_divide,
+    random_routing,
+    routing_to,
     sort_pairs,
 )
 from reference import Array
