@@ -272,6 +272,15 @@ def test_extreme_logits_and_temperatures(
     check(logits, Options(seed=5, temperature=temperature, **filters), num_draws=6)
 
 
+@pytest.mark.parametrize("filters", [{}, {"top_p": 0.999}])
+def test_logits_whose_difference_is_infinite_are_both_drawn(filters: dict[str, Any]) -> None:
+    """Twice the temperature apart: 12 % of the draws are the lower one."""
+    logits = np.array([3e38, -3e38], np.float32)
+    sampling = Sampling(logits, Options(temperature=3e38, **filters), positions=np.arange(200))
+    sampling.step()
+    assert 10 < np.count_nonzero(sampling.tokens == 1) < 40
+
+
 def test_minus_infinity_is_never_drawn() -> None:
     logits = np.full(64, -math.inf, np.float32)
     logits[[9, 40]] = [-3e38, -3e38]
