@@ -11,7 +11,7 @@ import subprocess
 from collections.abc import Iterable
 from pathlib import Path
 
-_MARK = re.compile(r"<pc (?P<library>[^<>]*) (?P<addresses>0x[0-9a-f]+(?: 0x[0-9a-f]+)*)>")
+_MARK = re.compile(r"<pc (?P<library>[^<>]*?) (?P<addresses>0x[0-9a-f]+(?: 0x[0-9a-f]+)*)>")
 
 # Not the kernels' own: the shim of the Metal standard library, and the machine.
 _HOST = Path(__file__).resolve().parent

@@ -13,7 +13,6 @@
 #endif
 
 #if METAL_HOST_ASAN
-#include <sanitizer/asan_interface.h>
 #include <sanitizer/common_interface_defs.h>
 #endif
 
@@ -26,11 +25,7 @@ public:
         stack_ = stack;
         stack_size_ = stack_size;
         entry_ = entry;
-#if METAL_HOST_ASAN
-        // The fiber that used this stack before may have been abandoned with its frames' red zones in place.
-        __asan_unpoison_memory_region(stack, stack_size);
         shadow_frames_ = nullptr;
-#endif
 #if METAL_HOST_UCONTEXT
         getcontext(&context_);
         context_.uc_stack.ss_sp = stack;

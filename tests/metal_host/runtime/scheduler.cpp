@@ -89,6 +89,9 @@ bool scheduler::run(const threadgroup_state& threadgroup) {
     detail::running = &first->state;
     fiber::switch_between(launcher_, first->execution);
     detail::running = nullptr;
+    if (!error_.empty()) {
+        stacks_.remove_frames(num_threads_);
+    }
     return error_.empty();
 }
 

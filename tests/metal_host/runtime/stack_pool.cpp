@@ -5,6 +5,10 @@
 
 #include <new>
 
+#if METAL_HOST_ASAN
+#include <sanitizer/asan_interface.h>
+#endif
+
 namespace metal_host {
 
 stack_pool::stack_pool(uint32_t num_stacks)
@@ -26,6 +30,12 @@ std::byte* stack_pool::stack(uint32_t index) {
         mprotect(memory_ + num_protected_ * stack_size, page_size_, PROT_NONE);
     }
     return memory_ + index * stack_size + page_size_;
+}
+
+void stack_pool::remove_frames([[maybe_unused]] uint32_t num_stacks) {
+#if METAL_HOST_ASAN
+    __asan_unpoison_memory_region(memory_, num_stacks * stack_size);
+#endif
 }
 
 int64_t stack_pool::overflowed(const void* address) const {

@@ -30,6 +30,10 @@ public:
     std::byte* begin() const { return memory_; }
     std::size_t size() const { return stack_size * num_stacks_; }
 
+    // To be called when fibers on the first stacks have been abandoned: AddressSanitizer's red zones are still in
+    // place.
+    void remove_frames(uint32_t num_stacks);
+
     bool contains(const void* address) const {
         return static_cast<const std::byte*>(address) >= memory_ &&
                static_cast<const std::byte*>(address) < memory_ + size();
