@@ -13,7 +13,6 @@ import os
 import platform
 import re
 import shutil
-import subprocess
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -23,6 +22,7 @@ from functools import cache
 from pathlib import Path
 
 from metal_host.source import HostSource
+from metal_host.tools import run_tool
 
 HERE = Path(__file__).resolve().parent
 RUNTIME = HERE / "runtime"
@@ -84,17 +84,13 @@ def _examine(name: str) -> Compiler | None:
     path = shutil.which(name)
     if path is None:
         return None
-    version = _output([path, "--version"]).partition("\n")[0]
-    macros = _output([path, "-dM", "-E", "-x", "c++", os.devnull])
+    version = run_tool([path, "--version"]).stdout.partition("\n")[0]
+    macros = run_tool([path, "-dM", "-E", "-x", "c++", os.devnull]).stdout
     clang = re.search(r"^#define __clang_major__ (\d+)", macros, re.MULTILINE)
     gcc = re.search(r"^#define __GNUC__ (\d+)", macros, re.MULTILINE)
     if clang is not None:
         return Compiler(path, True, version) if int(clang[1]) >= 16 else None
     return Compiler(path, False, version) if gcc is not None and int(gcc[1]) >= 12 else None
-
-
-def _output(command: Sequence[str]) -> str:
-    return subprocess.run(command, capture_output=True, text=True, check=False).stdout
 
 
 def cache_folder() -> Path:
@@ -200,7 +196,7 @@ def _has_boost(compiler: Compiler) -> bool:
         return False
     program = "#include <boost/context/detail/fcontext.hpp>\nint main() {}\n"
     command = [compiler.path, "-x", "c++", "-", "-o", os.devnull, "-lboost_context"]
-    return subprocess.run(command, input=program, text=True, capture_output=True).returncode == 0
+    return run_tool(command, text=program).returncode == 0
 
 
 # ---- Building ----------------------------------------------------------------------------------
@@ -333,6 +329,6 @@ def _workplace(target: Path) -> Iterator[Path]:
 
 
 def _run(command: Sequence[str], what: str) -> None:
-    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    result = run_tool(command)
     if result.returncode != 0:
         raise CompileError(f"{what} does not compile:\n{result.stderr.strip()}")

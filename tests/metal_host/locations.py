@@ -7,9 +7,10 @@ to link) reads it.
 """
 
 import re
-import subprocess
 from collections.abc import Iterable
 from pathlib import Path
+
+from metal_host.tools import run_tool
 
 _MARK = re.compile(r"<pc (?P<library>[^<>]*?) (?P<addresses>0x[0-9a-f]+(?: 0x[0-9a-f]+)*)>")
 
@@ -34,7 +35,10 @@ def resolve_locations(text: str) -> str:
 def _read_frames(library: str, addresses: list[str]) -> list[list[tuple[str, int]]]:
     """For each address file and line, and those of the calls that were inlined around it."""
     command = ["addr2line", "--inlines", "--addresses", f"--exe={library}", *addresses]
-    lines = subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()
+    try:
+        lines = run_tool(command).stdout.splitlines()
+    except FileNotFoundError:
+        return []  # the text is of use without the line as well
     frames: list[list[tuple[str, int]]] = []
     for line in lines:
         if re.fullmatch(r"0x[0-9a-f]+", line):

@@ -5,11 +5,11 @@ from __future__ import annotations
 import ctypes
 import os
 import platform
-import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
 from metal_host.compiler import CompileError, find_compiler
+from metal_host.tools import run_tool
 
 # Leaks: Python's own would be reported. Signals: the machine turns those of kernels into errors.
 # The stacks of fibers stay where they are: no copies of frames on the heap.
@@ -53,9 +53,7 @@ def _library(names: Sequence[str]) -> Path:
     compiler = find_compiler("asan")
     for name in names:
         command = [compiler.path, f"-print-file-name={name}"]
-        found = Path(
-            subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
-        )
+        found = Path(run_tool(command).stdout.strip())
         if found.is_absolute() and found.exists():
             return found.resolve()
     raise CompileError(
