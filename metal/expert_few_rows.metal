@@ -104,18 +104,19 @@ inline float sum_of_token(const threadgroup float* partials, // [simdgroups, num
 }
 
 // Dispatch {ceil(num_outputs / 64), num_tiles} threadgroups.
-kernel void expert_gate_up_few_rows(constant ExpertArguments& arguments [[buffer(0)]],
-                                    const device uchar* experts [[buffer(1)]],    // bytes [num_experts, expert_stride]
-                                    const device ExpertTile* tiles [[buffer(2)]], // [num_tiles], of 32 rows at most
-                                    const device uint* permutation [[buffer(3)]], // [rows * num_active], sorted pairs
-                                    const device float4* input [[buffer(4)]],     // [rows, num_inputs / 4]
-                                    device float* hidden [[buffer(5)]], // [rows * num_active, num_outputs / 2], sorted
-                                    threadgroup float* partials [[threadgroup(0)]], // [simdgroups, 64, tokens]
-                                    uint2 position [[threadgroup_position_in_grid]],
-                                    uint index [[thread_index_in_threadgroup]],
-                                    uint lane [[thread_index_in_simdgroup]],
-                                    uint simdgroup [[simdgroup_index_in_threadgroup]],
-                                    uint num_simdgroups [[simdgroups_per_threadgroup]]) {
+[[max_total_threads_per_threadgroup(32 * kExpertFewRowsMaxSimdgroups)]] kernel void expert_gate_up_few_rows(
+    constant ExpertArguments& arguments [[buffer(0)]],
+    const device uchar* experts [[buffer(1)]],      // bytes [num_experts, expert_stride]
+    const device ExpertTile* tiles [[buffer(2)]],   // [num_tiles], of 32 rows at most
+    const device uint* permutation [[buffer(3)]],   // [rows * num_active], sorted pairs
+    const device float4* input [[buffer(4)]],       // [rows, num_inputs / 4]
+    device float* hidden [[buffer(5)]],             // [rows * num_active, num_outputs / 2], sorted
+    threadgroup float* partials [[threadgroup(0)]], // [simdgroups, 64, tokens]
+    uint2 position [[threadgroup_position_in_grid]],
+    uint index [[thread_index_in_threadgroup]],
+    uint lane [[thread_index_in_simdgroup]],
+    uint simdgroup [[simdgroup_index_in_threadgroup]],
+    uint num_simdgroups [[simdgroups_per_threadgroup]]) {
     const ExpertTile tile = tiles[position.y];
     if (tile.count == 0) {
         return;
@@ -149,20 +150,20 @@ kernel void expert_gate_up_few_rows(constant ExpertArguments& arguments [[buffer
 }
 
 // Dispatch {ceil(num_outputs / 64), num_tiles} threadgroups.
-kernel void expert_down_few_rows(constant ExpertArguments& arguments [[buffer(0)]],
-                                 const device uchar* experts [[buffer(1)]],    // bytes [num_experts, expert_stride]
-                                 const device ExpertTile* tiles [[buffer(2)]], // [num_tiles], of 32 rows at most
-                                 const device uint* permutation [[buffer(3)]], // [rows * num_active], sorted pairs
-                                 const device float* routing_weights [[buffer(4)]], // [rows, num_active]
-                                 const device float4* hidden
-                                 [[buffer(5)]],                       // [rows * num_active, num_inputs / 4], sorted
-                                 device float* outputs [[buffer(6)]], // [rows, num_active, num_outputs], weighted
-                                 threadgroup float* partials [[threadgroup(0)]], // [simdgroups, 64, tokens]
-                                 uint2 position [[threadgroup_position_in_grid]],
-                                 uint index [[thread_index_in_threadgroup]],
-                                 uint lane [[thread_index_in_simdgroup]],
-                                 uint simdgroup [[simdgroup_index_in_threadgroup]],
-                                 uint num_simdgroups [[simdgroups_per_threadgroup]]) {
+[[max_total_threads_per_threadgroup(32 * kExpertFewRowsMaxSimdgroups)]] kernel void expert_down_few_rows(
+    constant ExpertArguments& arguments [[buffer(0)]],
+    const device uchar* experts [[buffer(1)]],         // bytes [num_experts, expert_stride]
+    const device ExpertTile* tiles [[buffer(2)]],      // [num_tiles], of 32 rows at most
+    const device uint* permutation [[buffer(3)]],      // [rows * num_active], sorted pairs
+    const device float* routing_weights [[buffer(4)]], // [rows, num_active]
+    const device float4* hidden [[buffer(5)]],         // [rows * num_active, num_inputs / 4], sorted
+    device float* outputs [[buffer(6)]],               // [rows, num_active, num_outputs], weighted
+    threadgroup float* partials [[threadgroup(0)]],    // [simdgroups, 64, tokens]
+    uint2 position [[threadgroup_position_in_grid]],
+    uint index [[thread_index_in_threadgroup]],
+    uint lane [[thread_index_in_simdgroup]],
+    uint simdgroup [[simdgroup_index_in_threadgroup]],
+    uint num_simdgroups [[simdgroups_per_threadgroup]]) {
     const ExpertTile tile = tiles[position.y];
     if (tile.count == 0) {
         return;

@@ -4,10 +4,12 @@
 namespace gptoss_metal {
 
 // One row (why: expert_matvec.metal): threadgroups for 32 outputs, with a simdgroup for every 1,024 inputs (gate-up),
-// or for every 1,024 inputs of each active expert (down); at most 32, and then each takes several.
+// or for every 1,024 inputs of each active expert (down); at most 12, and then
+// each takes several: 384 threads of 80 registers are 120 KB of a core's 208 KB, and the 20b's down has just that many.
 enum ExpertMatvecGeometry {
     kExpertMatvecOutputs = 32,
     kExpertMatvecInputsPerSimdgroup = 1024,
+    kExpertMatvecMaxSimdgroups = 12,
 };
 
 // Few rows (why: expert_few_rows.metal): threadgroups for 64 outputs, with a simdgroup for every 1,024 inputs, at most

@@ -167,16 +167,17 @@ inline threadgroup float* share_sums(const thread simdgroup_float8x8* sums,
 }
 
 // Dispatch {num_tiles, ceil(num_outputs / 128)} threadgroups of 128 threads.
-kernel void expert_gate_up_matmul(constant ExpertArguments& arguments [[buffer(0)]],
-                                  const device uchar* experts [[buffer(1)]],    // bytes [num_experts, expert_stride]
-                                  const device ExpertTile* tiles [[buffer(2)]], // [num_tiles], of 32 rows at most
-                                  const device uint* permutation [[buffer(3)]], // [rows * num_active], sorted pairs
-                                  const device uint4* input [[buffer(4)]],      // half [rows, num_inputs / 8], 8 each
-                                  device half4* hidden [[buffer(5)]], // [rows * num_active, num_outputs / 8], sorted
-                                  uint2 position [[threadgroup_position_in_grid]],
-                                  uint index [[thread_index_in_threadgroup]],
-                                  uint lane [[thread_index_in_simdgroup]],
-                                  uint simdgroup [[simdgroup_index_in_threadgroup]]) {
+[[max_total_threads_per_threadgroup(kExpertMatmulThreads)]] kernel void expert_gate_up_matmul(
+    constant ExpertArguments& arguments [[buffer(0)]],
+    const device uchar* experts [[buffer(1)]],    // bytes [num_experts, expert_stride]
+    const device ExpertTile* tiles [[buffer(2)]], // [num_tiles], of 32 rows at most
+    const device uint* permutation [[buffer(3)]], // [rows * num_active], sorted pairs
+    const device uint4* input [[buffer(4)]],      // half [rows, num_inputs / 8], 8 each
+    device half4* hidden [[buffer(5)]],           // [rows * num_active, num_outputs / 8], sorted
+    uint2 position [[threadgroup_position_in_grid]],
+    uint index [[thread_index_in_threadgroup]],
+    uint lane [[thread_index_in_simdgroup]],
+    uint simdgroup [[simdgroup_index_in_threadgroup]]) {
     threadgroup uint4 activations[kExpertMatmulRows * kTileStride / 8];
     threadgroup uint4 weights[kExpertMatmulOutputs * kTileStride / 8];
     threadgroup float scales[kExpertMatmulOutputs];
@@ -228,18 +229,18 @@ kernel void expert_gate_up_matmul(constant ExpertArguments& arguments [[buffer(0
 }
 
 // Dispatch {num_tiles, ceil(num_outputs / 128)} threadgroups of 128 threads.
-kernel void expert_down_matmul(constant ExpertArguments& arguments [[buffer(0)]],
-                               const device uchar* experts [[buffer(1)]],         // bytes [num_experts, expert_stride]
-                               const device ExpertTile* tiles [[buffer(2)]],      // [num_tiles], of 32 rows at most
-                               const device uint* permutation [[buffer(3)]],      // [rows * num_active], sorted pairs
-                               const device float* routing_weights [[buffer(4)]], // [rows, num_active]
-                               const device uint4* hidden
-                               [[buffer(5)]],                        // half [rows * num_active, num_inputs / 8], sorted
-                               device float4* outputs [[buffer(6)]], // [rows, num_active, num_outputs / 4], weighted
-                               uint2 position [[threadgroup_position_in_grid]],
-                               uint index [[thread_index_in_threadgroup]],
-                               uint lane [[thread_index_in_simdgroup]],
-                               uint simdgroup [[simdgroup_index_in_threadgroup]]) {
+[[max_total_threads_per_threadgroup(kExpertMatmulThreads)]] kernel void expert_down_matmul(
+    constant ExpertArguments& arguments [[buffer(0)]],
+    const device uchar* experts [[buffer(1)]],         // bytes [num_experts, expert_stride]
+    const device ExpertTile* tiles [[buffer(2)]],      // [num_tiles], of 32 rows at most
+    const device uint* permutation [[buffer(3)]],      // [rows * num_active], sorted pairs
+    const device float* routing_weights [[buffer(4)]], // [rows, num_active]
+    const device uint4* hidden [[buffer(5)]],          // half [rows * num_active, num_inputs / 8], sorted
+    device float4* outputs [[buffer(6)]],              // [rows, num_active, num_outputs / 4], weighted
+    uint2 position [[threadgroup_position_in_grid]],
+    uint index [[thread_index_in_threadgroup]],
+    uint lane [[thread_index_in_simdgroup]],
+    uint simdgroup [[simdgroup_index_in_threadgroup]]) {
     threadgroup uint4 activations[kExpertMatmulRows * kTileStride / 8];
     threadgroup uint4 weights[kExpertMatmulOutputs * kTileStride / 8];
     threadgroup float scales[kExpertMatmulOutputs];

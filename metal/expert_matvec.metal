@@ -62,16 +62,17 @@ inline float sum_simdgroups(const threadgroup float* partials, uint num_simdgrou
 }
 
 // Dispatch {num_outputs / 32, num_active, rows} threadgroups.
-kernel void expert_gate_up_matvec(constant ExpertArguments& arguments [[buffer(0)]],
-                                  const device uchar* experts [[buffer(1)]],   // bytes [num_experts, expert_stride]
-                                  const device uint* expert_ids [[buffer(2)]], // [rows, num_active]
-                                  const device float4* input [[buffer(3)]],    // [rows, num_inputs / 4]
-                                  device float* hidden [[buffer(4)]],          // [rows, num_active, num_outputs / 2]
-                                  uint3 position [[threadgroup_position_in_grid]],
-                                  uint lane [[thread_index_in_simdgroup]],
-                                  uint simdgroup [[simdgroup_index_in_threadgroup]],
-                                  uint num_simdgroups [[simdgroups_per_threadgroup]]) {
-    threadgroup float partials[32 * kExpertMatvecOutputs]; // [simdgroups, outputs]
+[[max_total_threads_per_threadgroup(32 * kExpertMatvecMaxSimdgroups)]] kernel void expert_gate_up_matvec(
+    constant ExpertArguments& arguments [[buffer(0)]],
+    const device uchar* experts [[buffer(1)]],   // bytes [num_experts, expert_stride]
+    const device uint* expert_ids [[buffer(2)]], // [rows, num_active]
+    const device float4* input [[buffer(3)]],    // [rows, num_inputs / 4]
+    device float* hidden [[buffer(4)]],          // [rows, num_active, num_outputs / 2]
+    uint3 position [[threadgroup_position_in_grid]],
+    uint lane [[thread_index_in_simdgroup]],
+    uint simdgroup [[simdgroup_index_in_threadgroup]],
+    uint num_simdgroups [[simdgroups_per_threadgroup]]) {
+    threadgroup float partials[kExpertMatvecMaxSimdgroups * kExpertMatvecOutputs]; // [simdgroups, outputs]
     const ExpertShape shape = expert_shape(arguments);
     const uint first_output = position.x * kExpertMatvecOutputs;
     const uint row = position.z;
@@ -101,17 +102,18 @@ kernel void expert_gate_up_matvec(constant ExpertArguments& arguments [[buffer(0
 }
 
 // Dispatch {num_outputs / 32, rows} threadgroups.
-kernel void expert_down_matvec(constant ExpertArguments& arguments [[buffer(0)]],
-                               const device uchar* experts [[buffer(1)]],         // bytes [num_experts, expert_stride]
-                               const device uint* expert_ids [[buffer(2)]],       // [rows, num_active]
-                               const device float* routing_weights [[buffer(3)]], // [rows, num_active]
-                               const device float4* hidden [[buffer(4)]],         // [rows, num_active, num_inputs / 4]
-                               device float* residual [[buffer(5)]],              // [rows, num_outputs], added to
-                               uint2 position [[threadgroup_position_in_grid]],
-                               uint lane [[thread_index_in_simdgroup]],
-                               uint simdgroup [[simdgroup_index_in_threadgroup]],
-                               uint num_simdgroups [[simdgroups_per_threadgroup]]) {
-    threadgroup float partials[32 * kExpertMatvecOutputs]; // [simdgroups, outputs]
+[[max_total_threads_per_threadgroup(32 * kExpertMatvecMaxSimdgroups)]] kernel void expert_down_matvec(
+    constant ExpertArguments& arguments [[buffer(0)]],
+    const device uchar* experts [[buffer(1)]],         // bytes [num_experts, expert_stride]
+    const device uint* expert_ids [[buffer(2)]],       // [rows, num_active]
+    const device float* routing_weights [[buffer(3)]], // [rows, num_active]
+    const device float4* hidden [[buffer(4)]],         // [rows, num_active, num_inputs / 4]
+    device float* residual [[buffer(5)]],              // [rows, num_outputs], added to
+    uint2 position [[threadgroup_position_in_grid]],
+    uint lane [[thread_index_in_simdgroup]],
+    uint simdgroup [[simdgroup_index_in_threadgroup]],
+    uint num_simdgroups [[simdgroups_per_threadgroup]]) {
+    threadgroup float partials[kExpertMatvecMaxSimdgroups * kExpertMatvecOutputs]; // [simdgroups, outputs]
     const ExpertShape shape = expert_shape(arguments);
     const uint first_output = position.x * kExpertMatvecOutputs;
     const uint row = position.y;

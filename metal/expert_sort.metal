@@ -22,14 +22,15 @@ inline uint4 experts_of_lane(uint lane) {
 }
 
 // Dispatch one threadgroup.
-kernel void expert_sort(constant ExpertSortArguments& arguments [[buffer(0)]],
-                        const device uint* expert_ids [[buffer(1)]], // [num_pairs], each below num_experts
-                        device uint* offsets [[buffer(2)]], // [num_experts + 1]: each expert's first place in the order
-                        device uint* permutation [[buffer(3)]], // [num_pairs]: the pairs in their new order
-                        device ExpertTile* tiles [[buffer(4)]], // [num_tiles]
-                        uint index [[thread_index_in_threadgroup]],
-                        uint lane [[thread_index_in_simdgroup]],
-                        uint simdgroup [[simdgroup_index_in_threadgroup]]) {
+[[max_total_threads_per_threadgroup(kExpertSortThreads)]] kernel void expert_sort(
+    constant ExpertSortArguments& arguments [[buffer(0)]],
+    const device uint* expert_ids [[buffer(1)]], // [num_pairs], each below num_experts
+    device uint* offsets [[buffer(2)]],          // [num_experts + 1]: each expert's first place in the order
+    device uint* permutation [[buffer(3)]],      // [num_pairs]: the pairs in their new order
+    device ExpertTile* tiles [[buffer(4)]],      // [num_tiles]
+    uint index [[thread_index_in_threadgroup]],
+    uint lane [[thread_index_in_simdgroup]],
+    uint simdgroup [[simdgroup_index_in_threadgroup]]) {
     constexpr uint num_simdgroups = kExpertSortThreads / 32;
     threadgroup uint places[num_simdgroups * kExpertSortMaxExperts]; // counts at first, then where the next pair goes
     threadgroup uint first_pairs[kExpertSortMaxExperts + 1];         // of each expert
@@ -106,11 +107,11 @@ kernel void expert_sort(constant ExpertSortArguments& arguments [[buffer(0)]],
         const uint first_tile = first_tiles[expert];
         for (uint tile = first_tile + lane; tile < first_tiles[expert + 1]; tile += 32) {
             const uint first = first_pairs[expert] + (tile - first_tile) * arguments.tile_rows;
-            tiles[tile] = {expert, first, min(arguments.tile_rows, first_pairs[expert + 1] - first)};
+            tiles[tile] = ExpertTile{expert, first, min(arguments.tile_rows, first_pairs[expert + 1] - first)};
         }
     }
     for (uint tile = first_tiles[kExpertSortMaxExperts] + index; tile < arguments.num_tiles;
          tile += kExpertSortThreads) {
-        tiles[tile] = {0, 0, 0};
+        tiles[tile] = ExpertTile{0, 0, 0};
     }
 }

@@ -25,6 +25,7 @@ from reference import Array
 
 MATVEC_OUTPUTS = geometry("kExpertMatvecOutputs")
 INPUTS_PER_SIMDGROUP = geometry("kExpertMatvecInputsPerSimdgroup")
+MATVEC_MAX_SIMDGROUPS = geometry("kExpertMatvecMaxSimdgroups")
 FEW_ROWS_MAX_ROWS = geometry("kExpertFewRowsMaxRows")
 FEW_ROWS_OUTPUTS = geometry("kExpertFewRowsOutputs")
 FEW_ROWS_MAX_SIMDGROUPS = geometry("kExpertFewRowsMaxSimdgroups")
@@ -50,7 +51,9 @@ def run_gate_up_matvec(
     """x [rows, E] -> hidden [rows, active, I]"""
     matrix = experts.gate_up
     if num_simdgroups is None:
-        num_simdgroups = min(32, ceil_divide(matrix.num_inputs, INPUTS_PER_SIMDGROUP))
+        num_simdgroups = min(
+            MATVEC_MAX_SIMDGROUPS, ceil_divide(matrix.num_inputs, INPUTS_PER_SIMDGROUP)
+        )
     hidden = Output((*routing.ids.shape, experts.mlp_dim), np.float32)
     result = launch(
         "expert_matvec.metal",
@@ -84,7 +87,8 @@ def run_down_matvec(
     matrix = experts.down
     if num_simdgroups is None:
         num_simdgroups = min(
-            32, routing.num_active * ceil_divide(matrix.num_inputs, INPUTS_PER_SIMDGROUP)
+            MATVEC_MAX_SIMDGROUPS,
+            routing.num_active * ceil_divide(matrix.num_inputs, INPUTS_PER_SIMDGROUP),
         )
     updated = Output(residual.shape, np.float32, initial=residual)
     result = launch(
