@@ -114,20 +114,22 @@ def test_matrices_pass_through_threadgroup_memory(mode: str) -> None:
     np.testing.assert_array_equal(output, value.T)
 
 
-def test_a_lane_reads_and_writes_its_two_elements_at_once() -> None:
-    """Traffic: 32 lanes' pairs of 8 bytes are one access of the simdgroup, of two lines."""
-    memory = np.zeros(2048, np.float32)
-    elements = np.zeros((32, 2), np.float32)
-    layout = np.array([8, 0, 0, 0], np.uint32)
-    result = shim_kernels("matrix", mode="trace").run(
-        "load_and_store_float",
+@both_compilers
+def test_a_lane_reads_and_writes_its_two_elements_at_once(compiler: str) -> None:
+    """Traffic: the 32 lanes' pairs are one access of the simdgroup to each matrix."""
+    a = np.ones((8, 8), np.float16)
+    c = np.ones((8, 8), np.float32)
+    result = shim_kernels("matrix", compiler, mode="trace").run(
+        "multiply_half_into_float",
         threadgroups=(1, 1, 1),
         threads_per_threadgroup=(32, 1, 1),
-        buffers={0: layout, 1: layout, 2: memory, 3: memory.copy(), 4: elements},
+        buffers={0: a, 1: a.copy(), 2: c, 3: np.zeros((2, 8, 8), np.float32)},
     )
-    read, written = result.traffic[2], result.traffic[3]
-    assert (read.bytes_read, read.simdgroup_accesses) == (256, 1)
-    assert (written.bytes_written, written.simdgroup_accesses) == (256, 1)
+    for buffer, matrix_bytes in ((0, 128), (1, 128), (2, 256)):
+        read = result.traffic[buffer]
+        assert (read.bytes_read, read.simdgroup_accesses) == (matrix_bytes, 1)
+    written = result.traffic[3]
+    assert (written.bytes_written, written.simdgroup_accesses) == (2 * 256, 2)
 
 
 def test_a_product_needs_the_whole_simdgroup() -> None:

@@ -81,12 +81,11 @@ METAL_HOST_UNTRACED inline matrix_address address_in_memory(ulong elements_per_r
     return {(origin.y + at.row) * elements_per_row + origin.x + at.column, 1};
 }
 
-// Two neighbouring elements in memory, read and written at once wherever they are: one access of each lane. (volatile:
-// optimisers would otherwise split the write.)
+// Two neighbouring elements in memory, read and written at once wherever they are: one access of each lane.
 template <typename T>
 struct neighbours {
     using bits = typename choice<sizeof(T) == 2, uint, ulong>::type;
-    typedef volatile bits in_memory __attribute__((aligned(sizeof(T)), may_alias));
+    typedef bits in_memory __attribute__((aligned(sizeof(T)), may_alias));
 };
 
 } // namespace detail

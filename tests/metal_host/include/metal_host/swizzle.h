@@ -1,6 +1,8 @@
 // Swizzles: v.xy, v.bgr, v.wwww, read and written. MSL, 2.2.1 "Accessing Vector Components".
 //
-// A swizzle is a member of the union that is a vector's storage, so its elements are the vector's own elements.
+// A swizzle is a member of the union that is a vector's storage, so its elements are the vector's own elements. It
+// stands for a vector in all operators and functions. Where C++ needs a type to be the vector's, as in `c ? v.xy :
+// v.zw` and in calls of a kernel's own templates, it has to be converted: float2(v.xy).
 #pragma once
 
 #include "scalars.h"
