@@ -108,7 +108,7 @@ def read_source(path: Path) -> HostSource:
     constants = _find_launch_constants(outlines)
     kernels: dict[str, Kernel] = {}
     for outline in outlines:
-        for kernel in _kernels(outline, constants):
+        for kernel in _kernels(outline):
             if kernel.name in kernels:
                 raise SourceError(
                     f"{outline.path}:{kernel.line}: there is another kernel {kernel.name} in line "
@@ -205,12 +205,12 @@ def _semicolon_after(outline: Outline, token: Token) -> int:
 # ---- Kernels -----------------------------------------------------------------------------------
 
 
-def _kernels(outline: Outline, constants: dict[str, Declaration]) -> Iterator[Kernel]:
+def _kernels(outline: Outline) -> Iterator[Kernel]:
     templates: dict[str, Function] = {}
     for function in outline.functions:
         if not function.is_kernel:
             continue
-        if outline.partner and _depth(outline, function.body[0]) != 0:
+        if _depth(outline, function.body[0]) != 0:
             raise SourceError(
                 f"{outline.path}:{function.line}: kernel {function.name} is inside a namespace or "
                 "struct: move it out, so that its name is its own"
@@ -222,12 +222,12 @@ def _kernels(outline: Outline, constants: dict[str, Declaration]) -> Iterator[Ke
             )
         if function.template is None:
             host_name = _host_name(function.attributes) or function.name
-            yield _kernel(outline, function, host_name, function.name, function.line, constants)
+            yield _kernel(outline, function, host_name, function.name, function.line)
         else:
             templates[function.name] = function
     for declaration in outline.declarations:
         if _is_kernel_instantiation(declaration):
-            yield _instantiation(outline, declaration, templates, constants)
+            yield _instantiation(outline, declaration, templates)
 
 
 def _depth(outline: Outline, position: int) -> int:
@@ -255,7 +255,6 @@ def _instantiation(
     outline: Outline,
     declaration: Declaration,
     templates: dict[str, Function],
-    constants: dict[str, Declaration],
 ) -> Kernel:
     """`template [[host_name("f_4")]] kernel decltype(f<4>) f<4>;` or `... void f<4>(...);`."""
     where = f"{outline.path}:{declaration.line}"
@@ -271,7 +270,7 @@ def _instantiation(
         if token.text in templates and tokens[first + 1].text == "<" and not in_decltype:
             expression = spelled(tokens[first : _after_angles(tokens, first + 1)])
             function = templates[token.text]
-            return _kernel(outline, function, host_name, expression, declaration.line, constants)
+            return _kernel(outline, function, host_name, expression, declaration.line)
     raise SourceError(f"{where}: no kernel template of this file is instantiated here")
 
 
@@ -291,13 +290,12 @@ def _kernel(
     name: str,
     expression: str,
     line: int,
-    constants: dict[str, Declaration],
 ) -> Kernel:
     attributes: list[str] = []
     parameters: list[KernelParameter] = []
     for parameter in function.parameters:
         attribute = _binding_attribute(outline, function, parameter)
-        attributes.append(_attribute_type(attribute, parameter, constants))
+        attributes.append(_attribute_type(attribute, parameter))
         arguments = "" if attribute.arguments is None else f"({attribute.arguments})"
         parameters.append(
             KernelParameter(attribute.name + arguments, parameter.type_text, parameter.name)
@@ -326,9 +324,7 @@ def _binding_attribute(outline: Outline, function: Function, parameter: Paramete
     )
 
 
-def _attribute_type(
-    attribute: Attribute, parameter: Parameter, constants: dict[str, Declaration]
-) -> str:
+def _attribute_type(attribute: Attribute, parameter: Parameter) -> str:
     """The class in bindings.h for an attribute."""
     if attribute.name in POSITIONS:
         return f"metal_host::attribute::{attribute.name}"
