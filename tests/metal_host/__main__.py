@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from metal_host.compiler import MODES, CompileError, build_machine, cache_folder, find_compiler
-from metal_host.library import compile_library
+from metal_host.kernel_library import compile_library
 from metal_host.syntax import SourceError
 
 

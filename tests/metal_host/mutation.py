@@ -22,7 +22,7 @@ from typing import Any
 
 import numpy as np
 
-from metal_host.library import Library, RunError
+from metal_host.kernel_library import Library, RunError
 from metal_host.syntax import read_outlines
 from metal_host.tokens import WORD
 

@@ -1,4 +1,4 @@
-// The C interface of the machine, which library.py calls through ctypes.
+// The C interface of the machine, which kernel_library.py calls through ctypes.
 #pragma once
 
 #include <cstdint>

@@ -76,8 +76,8 @@ class CompiledLibrary:
     """Where the compiled kernels of a file are, and the machine that they are linked with."""
 
     kernels: dict[str, Kernel]
-    machine: Path
-    library: Path
+    machine: Path  # a shared object, as is the next
+    binary: Path
 
 
 def compile_library(path: Path, mode: str, compiler: str | None = None) -> CompiledLibrary:
@@ -85,8 +85,8 @@ def compile_library(path: Path, mode: str, compiler: str | None = None) -> Compi
     source = read_source(path.resolve())
     chosen = find_compiler(mode, compiler)
     machine = build_machine(chosen, mode)
-    library = build_kernels(chosen, source, path.stem, mode, machine)
-    return CompiledLibrary(source.kernels, machine, library)
+    binary = build_kernels(chosen, source, path.stem, mode, machine)
+    return CompiledLibrary(source.kernels, machine, binary)
 
 
 # A launch and what is read of it afterwards belong together.
@@ -111,7 +111,7 @@ class Library:
         compiled = compile_library(self.path, mode, compiler)
         self.kernels: dict[str, Kernel] = compiled.kernels
         self._machine = ctypes.CDLL(str(compiled.machine))
-        self._library = ctypes.CDLL(str(compiled.library))
+        self._library = ctypes.CDLL(str(compiled.binary))
         self._machine.metal_host_launch.restype = ctypes.c_char_p
         self._machine.metal_host_switches.restype = ctypes.c_uint64
         self._library.metal_host_kernel_records.restype = ctypes.c_void_p
