@@ -2,6 +2,7 @@
 
 import os
 import signal
+import sys
 from pathlib import Path
 
 import gptoss
@@ -14,6 +15,10 @@ from gptoss.vocabulary import format_tiktoken, load_o200k_base
 hypothesis.settings.register_profile("default", deadline=None)
 hypothesis.settings.register_profile("ci", deadline=None, derandomize=True, print_blob=True)
 hypothesis.settings.load_profile("ci" if "CI" in os.environ else "default")
+
+# The host device that runs Metal kernels is for Linux (docs/metal-on-linux.md).
+if sys.platform != "linux":
+    collect_ignore_glob = ["test_metal_*.py", "metal_host/tests/*"]
 
 # A shell starts what runs in the background with Ctrl-C ignored, and programs inherit that. The
 # tests that interrupt a program need it to be heard.
