@@ -283,4 +283,5 @@ Library({str(Path(__file__).parent / "kernels" / "machine_meetings.metal")!r}).r
     buffers={{0: (x := np.arange(100, dtype=np.uint32)), 1: np.full(1, 3, np.uint32)}})
 print(x[:3], x[50:53])
 """
-    assert output_of(run_python("-c", program)) == "[49 48 47] [99 98 97]\n"
+    # Where AddressSanitizer is loaded, it warns of swapcontext first.
+    assert output_of(run_python("-c", program)).endswith("[49 48 47] [99 98 97]\n")
