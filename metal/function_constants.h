@@ -1,7 +1,8 @@
 // Which function constant specialises what: the index of each, for the kernels and for the C++ that builds pipelines.
 //
 // A kernel compiled without a constant takes the size from its arguments, so every shape runs; a pipeline for a known
-// shape sets them and lets the compiler unroll and drop the edges' code.
+// shape sets them and lets the compiler unroll and drop the edges' code. Attention and sampling have none: no known
+// size would make them simpler.
 #pragma once
 
 namespace gptoss_metal {
@@ -14,10 +15,6 @@ enum FunctionConstant {
     kExpertInputs = 10,  // uint: num_inputs of an expert's matrix
     kExpertOutputs = 11, // uint: num_outputs of an expert's matrix
     kExpertActive = 12,  // uint: num_active
-
-    // ---- Attention: 20 to 29
-
-    // ---- Sampling: 30 to 39
 };
 
 } // namespace gptoss_metal

@@ -29,10 +29,6 @@ def random_weights(
     return DenseWeights({1: codes, 2: scales}, int8_blocks_to_float(codes, scales))
 
 
-def ceil_divide(dividend: int, divisor: int) -> int:
-    return -(-dividend // divisor)
-
-
 def few_rows_form(num_rows: int, forms: tuple[int, ...]) -> int:
     """The form of a few-row kernel to launch: the smallest that holds all rows."""
     return next(form for form in forms if num_rows <= form)

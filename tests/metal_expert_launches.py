@@ -16,10 +16,9 @@ from metal_experts import (
     Matrix,
     Routing,
     Sorted,
-    ceil_divide,
     num_tiles,
 )
-from metal_kernels import Output, arguments, geometry, launch
+from metal_kernels import Output, arguments, ceil_divide, geometry, launch
 from numpy.typing import NDArray
 from reference import Array
 

@@ -12,16 +12,12 @@ from typing import Any
 
 import numpy as np
 from hypothesis import strategies as st
-from metal_kernels import arguments, random_bf16
+from metal_kernels import arguments, ceil_divide, random_bf16
 from numpy.typing import NDArray
 from reference import Array, bf16_to_float, mxfp4_to_float, swiglu, weigh_expert
 
 SWIGLU_LIMIT = 7.0
 STORED_SCALE_OFFSET = 14  # what a model file adds to the checkpoint's scale bytes
-
-
-def ceil_divide(dividend: int, divisor: int) -> int:
-    return -(-dividend // divisor)
 
 
 @dataclass

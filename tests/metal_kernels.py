@@ -214,6 +214,10 @@ def int8_blocks_to_float(codes: NDArray[np.int8], scales: NDArray[np.float16]) -
     return codes.astype(np.float64) * np.repeat(scales.astype(np.float64), 32, axis=-1)
 
 
+def ceil_divide(dividend: int, divisor: int) -> int:
+    return -(-dividend // divisor)
+
+
 @cache
 def geometry(name: str) -> int:
     """A number of metal/*_geometry.h: how kernels divide their work, and tests dispatch it."""

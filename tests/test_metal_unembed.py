@@ -4,8 +4,16 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from metal_dense import FORMATS, DenseWeights, Format, ceil_divide, few_rows_form, random_weights
-from metal_kernels import Output, arguments, assert_close, geometry, launch, random_bf16
+from metal_dense import FORMATS, DenseWeights, Format, few_rows_form, random_weights
+from metal_kernels import (
+    Output,
+    arguments,
+    assert_close,
+    ceil_divide,
+    geometry,
+    launch,
+    random_bf16,
+)
 from numpy.typing import NDArray
 from reference import RMSNORM_EPSILON, Array, bf16_to_float, linear, rms_norm
 

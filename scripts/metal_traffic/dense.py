@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from metal_dense import FORMATS, Format, ceil_divide, few_rows_form, random_weights
-from metal_kernels import arguments, geometry, launch, random_bf16
+from metal_dense import FORMATS, Format, few_rows_form, random_weights
+from metal_kernels import arguments, ceil_divide, geometry, launch, random_bf16
 
 from metal_traffic.frame import Counts, Table, count, megabytes
 from metal_traffic.reference import Reference

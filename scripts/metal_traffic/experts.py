@@ -22,11 +22,11 @@ from metal_experts import (
     Experts,
     Routing,
     Sorted,
-    ceil_divide,
     random_routing,
     routing_to,
     sort_pairs,
 )
+from metal_kernels import ceil_divide
 from reference import Array
 
 from metal_traffic.frame import Counts, Table, count, megabytes

@@ -1,13 +1,11 @@
 """The kernels in kernels/, compiled for trace mode by each compiler that this machine has."""
 
-import os
 import re
 import shutil
 from functools import cache
 from pathlib import Path
 
 from metal_host import Library
-from metal_host.compiler import find_compiler
 
 KERNELS = Path(__file__).parent / "kernels"
 
@@ -20,16 +18,7 @@ ORDERS = [None, 1, 2, 3]
 @cache
 def trace_library(file: str, compiler: str) -> Library:
     """kernels/<file> in trace mode."""
-    before = os.environ.get("METAL_HOST_CXX")
-    os.environ["METAL_HOST_CXX"] = compiler
-    find_compiler.cache_clear()
-    try:
-        return Library(KERNELS / file, mode="trace")
-    finally:
-        del os.environ["METAL_HOST_CXX"]
-        if before is not None:
-            os.environ["METAL_HOST_CXX"] = before
-        find_compiler.cache_clear()
+    return Library(KERNELS / file, mode="trace", compiler=compiler)
 
 
 def kernel_names(file: str) -> list[str]:
