@@ -3,11 +3,11 @@
 // A backend owns the activations of one batch and executes one verb after the other on them. Each verb names what it
 // reads and writes; weights are named by their place in the model file, which every backend reads where it is mapped.
 //
-//   residual           fp32 [rows, E]               the stream that every block adds to
-//   normalized         fp32 [rows, E]
-//   qkv                fp32 [rows, (H + 2G) D]
-//   attention_output   fp32 [rows, H D]
-//   routing            experts [rows, active], weights fp32 [rows, active]
+//   residual           [rows, E]               the stream that every block adds to
+//   queries            [rows, H D]             rotated
+//   attention_output   [rows, H D]
+//   normalized         [rows, E]               the experts' input
+//   routing            experts [rows, active], weights [rows, active]
 //   logits             fp32 [logit rows, V]
 #pragma once
 
@@ -21,6 +21,7 @@
 #include "kv_cache.h"
 #include "mapped_file.h"
 #include "model_file.h"
+#include "sampler.h"
 
 namespace gptoss {
 
@@ -38,6 +39,35 @@ struct Batch {
     std::vector<uint32_t> logit_rows; // the rows whose logits are wanted, ascending
 };
 
+// What a stream of sampled tokens begins with.
+struct StreamStart {
+    KvStorage* storage;                     // of the context; has to outlive the stream
+    size_t position;                        // of the first token to draw; storage holds every position before it
+    std::span<const float> logits;          // [V] of that token
+    const gptoss_sampling_options& options; // valid ones; copied
+    TokenHistory history;                   // copied
+};
+
+// Tokens that are sampled where the logits are, so that the work for the next one is queued before this one is read.
+//
+// Used under the lock of the backend's batches, but for read() and logits().
+class TokenStream {
+public:
+    // Waits until nothing of it is in flight.
+    virtual ~TokenStream() = default;
+
+    // Queues drawing the next token; before any but the first, the forward pass over the token before it. That writes
+    // the keys and values of its position, for which the storage must have room. After a stop token, the pass is the
+    // last one that does anything, and no token is drawn.
+    virtual void submit() = 0;
+    // Waits for the oldest token that was submitted and not read. Throws what Sampler::sample() throws.
+    virtual SampledToken read() = 0;
+    // Whether all that was submitted is read.
+    virtual bool is_drained() const = 0;
+    // [V] that the last forward pass left, after waiting for it.
+    virtual std::span<const float> logits() = 0;
+};
+
 class Backend {
 public:
     virtual ~Backend() = default;
@@ -52,24 +82,30 @@ public:
     // What such a storage takes when it holds num_tokens tokens.
     virtual size_t kv_storage_bytes(size_t num_tokens, size_t max_batch_tokens) const = 0;
 
+    // The longest context, in tokens, that fits the memory which this machine recommends beside what is there already;
+    // at most the model's maximum.
+    virtual size_t longest_context(size_t max_batch_tokens) const = 0;
+
+    // Null: this backend does not sample; the caller does, from the logits.
+    virtual std::unique_ptr<TokenStream> start_stream(const StreamStart&) { return nullptr; }
+
     // ---- The verbs of a forward pass, between begin and end. One batch at a time.
 
     // `batch` must stay alive and unchanged until end().
     virtual void begin(const Batch& batch) = 0;
     // residual = embedding[tokens]
     virtual void embed(const TensorPlace& embedding) = 0;
-    // normalized = rms_norm(residual) * gain
-    virtual void norm(const TensorPlace& gain) = 0;
-    // qkv = normalized . weight^T + bias
-    virtual void project_qkv(const TensorPlace& weight, const TensorPlace& bias) = 0;
-    // Rotates the queries in place and the keys into the cache of `block`; copies the values there.
-    virtual void rotate_and_cache(size_t block) = 0;
+    // q, k, v = rms_norm(residual) * gain . weight^T + bias. Rotates q and k; puts k and v into the cache of `block`.
+    virtual void project_qkv(size_t block,
+                             const TensorPlace& gain,
+                             const TensorPlace& weight,
+                             const TensorPlace& bias) = 0;
     // attention_output = softmax(q . k with the sink as one more column) . v, over the keys that the block sees
     virtual void attend(size_t block, const TensorPlace& sinks) = 0;
     // residual += attention_output . weight^T + bias
     virtual void project_attention_output(const TensorPlace& weight, const TensorPlace& bias) = 0;
-    // routing = the highest of normalized . weight^T + bias, and their softmax
-    virtual void route(const TensorPlace& weight, const TensorPlace& bias) = 0;
+    // normalized = rms_norm(residual) * gain; routing = the highest of normalized . weight^T + bias, and their softmax
+    virtual void route(const TensorPlace& gain, const TensorPlace& weight, const TensorPlace& bias) = 0;
     // residual += sum of routing weight * expert(normalized) over the chosen experts
     virtual void apply_experts(uint64_t experts_offset, const ExpertPlaces& expert) = 0;
     // logits = rms_norm(residual) * gain . weight^T, for the batch's logit rows only

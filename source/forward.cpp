@@ -4,19 +4,15 @@ namespace gptoss {
 
 void forward(Backend& backend, const ModelFile& model, const Batch& batch, const std::function<void()>& checkpoint) {
     checkpoint();
-    backend.begin(batch);
     backend.embed(model.embedding());
     for (size_t index = 0; index < model.config().num_blocks; index++) {
         const BlockPlaces& block = model.block(index);
 
-        backend.norm(block.attention_norm);
-        backend.project_qkv(block.qkv_weight, block.qkv_bias);
-        backend.rotate_and_cache(index);
+        backend.project_qkv(index, block.attention_norm, block.qkv_weight, block.qkv_bias);
         backend.attend(index, block.attention_sinks);
         backend.project_attention_output(block.output_weight, block.output_bias);
 
-        backend.norm(block.mlp_norm);
-        backend.route(block.router_weight, block.router_bias);
+        backend.route(block.mlp_norm, block.router_weight, block.router_bias);
         backend.apply_experts(block.experts_offset, model.expert());
 
         checkpoint();
@@ -24,7 +20,6 @@ void forward(Backend& backend, const ModelFile& model, const Batch& batch, const
     if (!batch.logit_rows.empty()) {
         backend.unembed(model.final_norm(), model.unembedding());
     }
-    backend.end();
 }
 
 } // namespace gptoss

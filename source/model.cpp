@@ -18,7 +18,9 @@ void Model::run(const Batch& batch,
                 const std::function<void()>& checkpoint,
                 const std::function<void(const Backend&)>& use_logits) const {
     const std::lock_guard<std::mutex> lock(backend_mutex_);
+    backend_->begin(batch);
     forward(*backend_, *file_, batch, checkpoint);
+    backend_->end();
     use_logits(*backend_);
 }
 

@@ -148,9 +148,14 @@ void CpuBackend::linear(const TensorPlace& weight,
     });
 }
 
-void CpuBackend::project_qkv(const TensorPlace& weight, const TensorPlace& bias) {
+void CpuBackend::project_qkv(size_t block,
+                             const TensorPlace& gain,
+                             const TensorPlace& weight,
+                             const TensorPlace& bias) {
+    norm(gain);
     const size_t qkv_dim = size_t{config_.head_dim} * (config_.num_heads + 2 * size_t{config_.num_kv_heads});
     linear(weight, &bias, normalized_rows_, config_.embedding_dim, qkv_, qkv_dim, false);
+    rotate_and_cache(block);
 }
 
 void CpuBackend::rotate_and_cache(size_t block) {
@@ -214,7 +219,8 @@ void CpuBackend::project_attention_output(const TensorPlace& weight, const Tenso
            config_.embedding_dim, true);
 }
 
-void CpuBackend::route(const TensorPlace& weight, const TensorPlace& bias) {
+void CpuBackend::route(const TensorPlace& gain, const TensorPlace& weight, const TensorPlace& bias) {
+    norm(gain);
     const size_t num_experts = config_.num_experts;
     const size_t num_active = config_.num_active_experts;
     linear(weight, &bias, normalized_rows_, config_.embedding_dim, router_logits_, num_experts, false);

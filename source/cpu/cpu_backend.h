@@ -23,15 +23,17 @@ public:
     size_t workspace_bytes() const override { return workspace_bytes_.load(); }
     std::unique_ptr<KvStorage> create_kv_storage(size_t max_tokens, size_t max_batch_tokens) const override;
     size_t kv_storage_bytes(size_t num_tokens, size_t max_batch_tokens) const override;
+    size_t longest_context(size_t) const override { return config_.context_length; }
 
     void begin(const Batch& batch) override;
     void embed(const TensorPlace& embedding) override;
-    void norm(const TensorPlace& gain) override;
-    void project_qkv(const TensorPlace& weight, const TensorPlace& bias) override;
-    void rotate_and_cache(size_t block) override;
+    void project_qkv(size_t block,
+                     const TensorPlace& gain,
+                     const TensorPlace& weight,
+                     const TensorPlace& bias) override;
     void attend(size_t block, const TensorPlace& sinks) override;
     void project_attention_output(const TensorPlace& weight, const TensorPlace& bias) override;
-    void route(const TensorPlace& weight, const TensorPlace& bias) override;
+    void route(const TensorPlace& gain, const TensorPlace& weight, const TensorPlace& bias) override;
     void apply_experts(uint64_t experts_offset, const ExpertPlaces& expert) override;
     void unembed(const TensorPlace& gain, const TensorPlace& weight) override;
     void end() override {}
@@ -54,6 +56,10 @@ private:
     const Element* weights(uint64_t offset) const {
         return reinterpret_cast<const Element*>(mapping_->bytes().data() + offset);
     }
+    // normalized = rms_norm(residual) * gain
+    void norm(const TensorPlace& gain);
+    // Rotates the queries in place and the keys into the cache of `block`; copies the values there.
+    void rotate_and_cache(size_t block);
     // Runs a loop's tasks in the threads of the pool, or in this one if they are small.
     void parallel(size_t num_tasks, size_t operations_per_task, const ThreadPool::Task& task);
     // output = or += inputs . weight^T + bias for `inputs.size()` rows, with the outputs divided among the threads.
