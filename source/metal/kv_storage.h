@@ -1,0 +1,79 @@
+// Keys and values of one context in the GPU's memory, in fp16: half of each block's buffer are keys, half are values.
+//
+// Full-attention blocks grow with the context, sliding blocks are rings; position p is in slot p % capacity of either.
+// The processor copies when blocks grow, and when rings are saved and restored: it waits until the GPU is done with
+// the memory first. Used by one thread at a time, as its context is.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <vector>
+
+#include "../kv_cache.h"
+#include "../model_config.h"
+#include "device.h"
+
+namespace gptoss::metal {
+
+// Where a block keeps the keys and values of a context. Valid until the storage grows.
+struct KvBlock {
+    uint32_t capacity; // slots
+    Slice keys;        // half [capacity, G, 64]
+    Slice values;      // half [capacity, G, 64]
+};
+
+class MetalKvStorage final : public KvStorage {
+public:
+    // Waits until a command buffer is done, be it with success or failure: whether its results count is the business
+    // of those who read them. Throws only if the GPU has stopped answering, as it may still write then.
+    using WaitUntilDone = std::function<void(CommandBuffer&)>;
+
+    // Takes no memory yet. `device`, and what `wait_until_done` refers to, have to outlive the storage.
+    MetalKvStorage(Device& device,
+                   const ModelConfig& config,
+                   size_t max_tokens,
+                   size_t max_batch_tokens,
+                   WaitUntilDone wait_until_done);
+
+    // Each block grows on its own, so never more than one is there twice. If memory runs out (insufficient_memory),
+    // those before it have grown, the others are as they were, and no content is lost: what fitted before still does,
+    // and another attempt goes on where this one stopped.
+    void reserve(size_t num_tokens) override;
+    size_t ring_slots() const override { return ring_slots_; }
+    // In the processor's memory.
+    std::shared_ptr<const RingSnapshot> save_rings(size_t end) const override;
+    void restore_rings(const RingSnapshot& snapshot, size_t end) override;
+    std::unique_ptr<KvStorage> clone() const override;
+    size_t num_bytes() const override;
+
+    KvBlock block(size_t index) const;
+    Slice keys(size_t index) const { return block(index).keys; }
+    Slice values(size_t index) const { return block(index).values; }
+    uint32_t capacity(size_t index) const { return block(index).capacity; }
+
+    // The last command buffer that uses this memory, once it is committed. Those before it end before it does.
+    void set_last_use(std::shared_ptr<CommandBuffer> commands) { last_use_ = std::move(commands); }
+
+    // Bytes that a storage with these limits takes when it has reserved num_tokens tokens.
+    static size_t bytes_for(const ModelConfig& config, size_t num_tokens, size_t max_tokens, size_t max_batch_tokens);
+
+private:
+    struct Block {
+        size_t capacity = 0;
+        std::unique_ptr<Buffer> buffer; // half [2, capacity, G, 64]: keys, then values; null if capacity is 0
+    };
+
+    size_t slot_bytes() const { return num_kv_heads_ * kHeadDim * sizeof(uint16_t); }
+    Block make_block(size_t index, size_t capacity) const;
+    void wait_for_last_use() const;
+
+    Device& device_;
+    size_t num_kv_heads_;
+    size_t window_;
+    size_t ring_slots_;
+    WaitUntilDone wait_until_done_;
+    std::vector<Block> blocks_;
+    mutable std::shared_ptr<CommandBuffer> last_use_; // null: nothing is in flight
+};
+
+} // namespace gptoss::metal
