@@ -418,6 +418,41 @@ GPTOSS_ABI enum gptoss_status gptoss_context_sample_with_options(gptoss_context_
                                                                  size_t* num_tokens_out,
                                                                  enum gptoss_finish_reason* finish_reason_out);
 
+/* ---- Self-test (additions) ------------------------------------------------------------------------------------ */
+
+/* What became of one kernel's check on this machine's device. Valid during the callback only. */
+struct gptoss_kernel_check {
+    const char* kernel;        /* "projection_qkv_bf16" */
+    const char* shape;         /* what it ran on: "1 row, 5120 x 2880" */
+    int passed;                /* 1, or 0 and then `message` says what is wrong */
+    double largest_difference; /* of an output from float64, relative to the greatest magnitude; NaN: not a number */
+    double tolerance;          /* for that output; 0: outputs are integers or copies, which have to be equal */
+    const char* message;       /* "" if it passed */
+    double seconds;            /* of the whole check: compiling the kernel and computing the same here included */
+};
+
+/*
+ * Called in the calling thread after each check, with how many are done and how many there are. Return 0 to go on,
+ * anything else to stop (gptoss_status_aborted).
+ */
+typedef int (*gptoss_kernel_check_callback)(void* user_data,
+                                            size_t num_done,
+                                            size_t num_total,
+                                            const struct gptoss_kernel_check* check);
+
+/*
+ * Runs every kernel of a backend on this machine's device with made-up inputs, the same at every run, and compares
+ * what it computes with plain C++ in float64. Needs no model. A check that fails is told to the callback and is no
+ * failure of the call.
+ *
+ * Fails with unsupported_system if the backend is not in this build or has no device here, with unsupported_argument
+ * for the CPU backend, whose kernels are compiled and tested with the library, with insufficient_memory (it takes
+ * about 0.2 GB), aborted, and internal_error once the device has stopped answering.
+ */
+GPTOSS_ABI enum gptoss_status gptoss_selftest_kernels(enum gptoss_backend backend,
+                                                      gptoss_kernel_check_callback callback,
+                                                      void* user_data);
+
 #ifdef __cplusplus
 } /* extern "C" */
 #endif
