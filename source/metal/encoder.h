@@ -40,6 +40,9 @@ public:
         launch_bytes(kernel, std::as_bytes(std::span(&arguments, 1)), {bindings.begin(), bindings.size()}, grid);
     }
 
+    // The most threads that a threadgroup of the kernel may have here, for kernels that run with any number of them.
+    uint32_t max_threads(const KernelName& kernel) { return pipelines_.get(kernel).max_threads_per_threadgroup(); }
+
     // Between a launch that writes and those that read it, or that write it again.
     void barrier() { commands_->barrier(); }
 
