@@ -99,7 +99,7 @@ struct ExpertSortArguments {
     uint32_t num_pairs;   // rows times active experts
     uint32_t num_experts; // 1 to 128
     uint32_t tile_rows;   // pairs of a tile
-    uint32_t num_tiles;   // length of the list of tiles: at least num_pairs / tile_rows + num_experts
+    uint32_t num_tiles;   // length of the list of tiles: at least min(num_pairs, num_pairs / tile_rows + num_experts)
 };
 
 // Pairs of one expert that one threadgroup takes: `count` from `first` on in the sorted order. Count 0: no work.

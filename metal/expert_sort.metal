@@ -7,7 +7,8 @@
 // far less work than a single tile of the products that follow.
 //
 // The list of tiles is what makes the products' grid known to a host that has not seen the counts: at most
-// num_pairs / tile_rows + num_experts tiles have rows, and the rest of the list says that there is nothing to do.
+// num_pairs / tile_rows + num_experts tiles have rows, and at most num_pairs. The rest of the list says that there is
+// nothing to do.
 #include <metal_stdlib>
 
 #include "arguments.h"

@@ -122,7 +122,7 @@ def with_half_queries(case: AttentionCase) -> AttentionCase:
 
 @dataclass(frozen=True)
 class DecodeRun:
-    output: Array  # float32 [rows, H, 64]
+    output: Array  # [rows, H, 64]
     split: Any  # what the launch of attention_decode returned
     combine: Any
 
@@ -132,6 +132,7 @@ def run_decode(
     *,
     num_splits: int,
     form: int = 8,
+    half_output: bool = False,
     **options: Any,
 ) -> DecodeRun:
     """Attention over splits and their merge. `options` go to both launches."""
@@ -154,10 +155,10 @@ def run_decode(
     )
     split_values.values("values of the splits")
     split_sums.values("maxima and sums of the splits")
-    output = Output(case.queries.shape, np.float32)
+    output = Output(case.queries.shape, np.float16 if half_output else np.float32)
     combine = launch(
         "attention_decode.metal",
-        "attention_combine",
+        "attention_combine_half" if half_output else "attention_combine",
         threadgroups=(case.num_heads, case.num_rows, 1),
         threads_per_threadgroup=(geometry("kAttentionCombineThreads"), 1, 1),
         buffers={

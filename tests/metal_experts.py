@@ -151,7 +151,7 @@ def routing_to(rng: np.random.Generator, ids: Array) -> Routing:
 
 def num_tiles(num_pairs: int, num_experts: int, tile_rows: int) -> int:
     """How many tiles a host that does not know the counts must dispatch."""
-    return num_pairs // tile_rows + num_experts
+    return min(num_pairs, num_pairs // tile_rows + num_experts)
 
 
 @dataclass
