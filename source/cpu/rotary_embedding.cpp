@@ -1,22 +1,13 @@
 #include "rotary_embedding.h"
 
-#include <algorithm>
 #include <cmath>
+
+#include "yarn.h"
 
 namespace gptoss::cpu {
 
-// Peng et al., YaRN, 2023, section 3.2: low frequencies are interpolated, high ones kept, with a ramp between that is
-// not rounded to whole pairs. The file stores the ramp as a line, offset + scale * j.
-RotaryEmbedding::RotaryEmbedding(const ModelConfig& config) : concentration_(config.yarn_multiplier) {
-    for (size_t j = 0; j < kHeadDim / 2; j++) {
-        const double exponent = -2.0 * static_cast<double>(j) / kHeadDim;
-        const double extrapolated = std::pow(static_cast<double>(config.rope_theta), exponent);
-        const double interpolated = extrapolated * config.interpolation_scale;
-        const double line = static_cast<double>(config.yarn_offset) + static_cast<double>(config.yarn_scale) * j;
-        const double ramp = std::clamp(line, 0.0, 1.0);
-        inverse_frequencies_[j] = static_cast<float>(extrapolated * (1.0 - ramp) + interpolated * ramp);
-    }
-}
+RotaryEmbedding::RotaryEmbedding(const ModelConfig& config)
+    : inverse_frequencies_(inverse_frequencies(config)), concentration_(config.yarn_multiplier) {}
 
 Rotation RotaryEmbedding::rotation(size_t position) const {
     Rotation result;

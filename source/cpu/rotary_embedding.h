@@ -1,8 +1,8 @@
 // Rotary position embedding with YaRN's frequencies.
 #pragma once
 
+#include <array>
 #include <cstddef>
-#include <vector>
 
 #include "model_config.h"
 
@@ -24,7 +24,7 @@ public:
     static void apply(const Rotation& rotation, float* head);
 
 private:
-    float inverse_frequencies_[kHeadDim / 2];
+    std::array<float, kHeadDim / 2> inverse_frequencies_;
     float concentration_;
 };
 

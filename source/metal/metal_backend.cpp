@@ -1,0 +1,294 @@
+#include "metal_backend.h"
+
+#include <algorithm>
+#include <cstdlib>
+#include <cstring>
+
+#include "../../metal/dense_geometry.h"
+#include "../../metal/expert_geometry.h"
+#include "../errors.h"
+#include "../yarn.h"
+#include "kv_storage.h"
+#include "token_stream.h"
+
+namespace gptoss::metal {
+
+namespace {
+
+// The longest batch takes a few seconds; what takes this long has stopped.
+constexpr double kDefaultTimeoutSeconds = 60;
+constexpr const char* kTimeoutVariable = "GPTOSS_METAL_TIMEOUT";
+
+std::chrono::duration<double> read_timeout() {
+    const char* const text = std::getenv(kTimeoutVariable);
+    if (text == nullptr || *text == '\0') {
+        return std::chrono::duration<double>(kDefaultTimeoutSeconds);
+    }
+    char* end = nullptr;
+    const double seconds = std::strtod(text, &end);
+    if (*end != '\0' || !(seconds > 0 && seconds <= 86400)) {
+        fail(gptoss_status_invalid_argument, "The environment variable ", kTimeoutVariable,
+             " has to be the seconds that the GPU may take to answer, above 0 and at most 86400; found '", text, "'.");
+    }
+    return std::chrono::duration<double>(seconds);
+}
+
+// Before anything is mapped or allocated: what the kernels cannot run, and what does not fit.
+MemoryPlan checked_plan(const Device& device, const ModelConfig& config, uint64_t weight_bytes) {
+    constexpr uint32_t max_experts =
+        std::min<uint32_t>(gptoss_metal::kRouterMaxExperts, gptoss_metal::kExpertSortMaxExperts);
+    if (config.num_experts > max_experts) {
+        fail(gptoss_status_unsupported_argument, "The model has ", config.num_experts,
+             " experts, and the Metal backend runs models with at most ", max_experts, ": use the backend 'cpu'.");
+    }
+    const MemoryPlan plan(config, weight_bytes);
+    plan.check_model(device.info());
+    return plan;
+}
+
+} // namespace
+
+MetalBackend::MetalBackend(std::unique_ptr<Device> device,
+                           std::shared_ptr<const MappedFile> mapping,
+                           std::shared_ptr<const ModelFile> file)
+    : mapping_(std::move(mapping)),
+      file_(std::move(file)),
+      config_(file_->config()),
+      timeout_(read_timeout()),
+      device_(std::move(device)),
+      plan_(checked_plan(*device_, config_, mapping_->bytes().size())),
+      pipelines_(*device_),
+      weights_(*device_, mapping_, *file_),
+      workspace_(*device_, config_) {
+    const auto frequencies = inverse_frequencies(config_);
+    inverse_frequencies_ = device_->make_buffer(sizeof(frequencies), "rotary frequencies");
+    std::memcpy(inverse_frequencies_->data(), frequencies.data(), sizeof(frequencies));
+}
+
+std::unique_ptr<KvStorage> MetalBackend::create_kv_storage(size_t max_tokens, size_t max_batch_tokens) const {
+    return std::make_unique<MetalKvStorage>(*device_, config_, max_tokens, max_batch_tokens,
+                                            [this](CommandBuffer& commands) { wait_until_done(commands); });
+}
+
+size_t MetalBackend::kv_storage_bytes(size_t num_tokens, size_t max_batch_tokens) const {
+    return MetalKvStorage::bytes_for(config_, num_tokens, config_.context_length, max_batch_tokens);
+}
+
+size_t MetalBackend::longest_context(size_t max_batch_tokens) const {
+    return plan_.longest_context(device_->info(), 0, max_batch_tokens);
+}
+
+void MetalBackend::check_context_fits(size_t context_length, size_t max_batch_tokens) const {
+    plan_.check_context(device_->info(), 0, context_length, max_batch_tokens);
+}
+
+std::unique_ptr<TokenStream> MetalBackend::start_stream(const StreamStart& start) {
+    fail_if_lost();
+    return std::make_unique<MetalTokenStream>(*this, start);
+}
+
+// ---- Batches
+
+void MetalBackend::begin_rows(size_t num_rows, size_t num_logit_rows, const std::string& label) {
+    fail_if_lost();
+    encoder_.reset();
+    if (workspace_.must_grow(num_rows, num_logit_rows) && last_commands_ != nullptr) {
+        wait_until_done(*last_commands_);
+    }
+    workspace_.reserve(num_rows, num_logit_rows);
+    num_rows_ = static_cast<uint32_t>(num_rows);
+    encoder_.emplace(*device_, pipelines_, label);
+}
+
+void MetalBackend::begin(const Batch& batch) {
+    const std::string rows = std::to_string(batch.tokens.size());
+    begin_rows(batch.tokens.size(), batch.logit_rows.size(),
+               batch.spans.size() == 1
+                   ? rows + " tokens from position " + std::to_string(batch.spans.front().first_position) + " on"
+                   : rows + " tokens of " + std::to_string(batch.spans.size()) + " contexts");
+    spans_ = batch.spans;
+    logit_rows_ = batch.logit_rows;
+    tokens_ = workspace_.tokens();
+    logits_ = workspace_.logits();
+    // Nothing in flight reads these: end() waits, and token streams have tokens of their own.
+    std::copy(batch.tokens.begin(), batch.tokens.end(), tokens_.as<uint32_t>());
+}
+
+void MetalBackend::begin_row(KvStorage& storage, size_t position, const Slice& token, const Slice& logits) {
+    begin_rows(1, 0, "the token at position " + std::to_string(position));
+    spans_ = {{&storage, position, 1}};
+    logit_rows_ = {0};
+    tokens_ = token;
+    logits_ = logits;
+}
+
+std::shared_ptr<CommandBuffer> MetalBackend::commit() {
+    std::shared_ptr<CommandBuffer> commands = encoder_->commit();
+    encoder_.reset();
+    for (const Span& span : spans_) {
+        static_cast<MetalKvStorage&>(*span.storage).set_last_use(commands);
+    }
+    last_commands_ = commands;
+    return commands;
+}
+
+void MetalBackend::end() {
+    wait(*commit());
+}
+
+std::span<const float> MetalBackend::logits(size_t index) const {
+    return {logits_.as<float>() + index * config_.vocabulary_size, config_.vocabulary_size};
+}
+
+// ---- Waiting
+
+double MetalBackend::wait(CommandBuffer& commands) const {
+    fail_if_lost();
+    const auto deadline =
+        std::chrono::steady_clock::now() + std::chrono::duration_cast<std::chrono::nanoseconds>(timeout_);
+    try {
+        return commands.wait(deadline);
+    } catch (const Error&) {
+        if (std::chrono::steady_clock::now() < deadline) {
+            throw; // it ended, but failed
+        }
+    }
+    lost_ = true;
+    fail_if_lost();
+    return 0;
+}
+
+void MetalBackend::wait_until_done(CommandBuffer& commands) const {
+    try {
+        wait(commands);
+    } catch (const Error&) {
+        fail_if_lost();
+    }
+}
+
+void MetalBackend::fail_if_lost() const {
+    if (lost_) {
+        fail(gptoss_status_internal_error, "The GPU stopped answering: it did not finish its work within ",
+             timeout_.count(),
+             " s. This model cannot be used any more: create the Model again, and restart the machine "
+             "if that fails as well. (",
+             kTimeoutVariable, " sets another limit, in seconds.)");
+    }
+}
+
+// ---- The verbs. Each begins with a barrier, behind which it sees what the verbs before it wrote.
+
+void MetalBackend::embed(const TensorPlace& embedding) {
+    launch_embed(*encoder_, config_, num_rows_, tokens_, weights_.at(embedding), workspace_.residual());
+}
+
+void MetalBackend::project_qkv(size_t block,
+                               const TensorPlace& gain,
+                               const TensorPlace& weight,
+                               const TensorPlace& bias) {
+    const DenseMatrix matrix = {(config_.num_heads + 2 * config_.num_kv_heads) * config_.head_dim,
+                                config_.embedding_dim, weights_.at(weight)};
+    encoder_->barrier();
+    if (form() == RowForm::one) {
+        const auto& storage = static_cast<const MetalKvStorage&>(*spans_.front().storage);
+        const KvBlock cache = storage.block(block);
+        const auto position = static_cast<uint32_t>(spans_.front().first_position);
+        const size_t slot_bytes = cache.keys.size / cache.capacity;
+        const size_t slot = position % cache.capacity * slot_bytes;
+        launch_qkv_row(*encoder_, config_, matrix, weights_.at(bias), weights_.at(gain), workspace_.residual(),
+                       {.position = position,
+                        .inverse_frequencies = *inverse_frequencies_,
+                        .queries = workspace_.queries(),
+                        .key = cache.keys.part(slot, slot_bytes),
+                        .value = cache.values.part(slot, slot_bytes)});
+        return;
+    }
+    launch_norm(*encoder_, config_, form(), num_rows_, workspace_.residual(), weights_.at(gain),
+                workspace_.normalized());
+    encoder_->barrier();
+    launch_projection(*encoder_, form(), Epilogue::store, num_rows_, matrix, weights_.at(bias), workspace_.normalized(),
+                      workspace_.qkv());
+    encoder_->barrier();
+    launch_rope(*encoder_, config_, attention_spans(block), workspace_.qkv(), *inverse_frequencies_,
+                workspace_.queries());
+}
+
+void MetalBackend::attend(size_t block, const TensorPlace& sinks) {
+    encoder_->barrier();
+    launch_attention(
+        *encoder_, config_, attention_spans(block),
+        {.queries = workspace_.queries(), .sinks = weights_.at(sinks), .output = workspace_.attention_output()},
+        workspace_.attention());
+}
+
+void MetalBackend::project_attention_output(const TensorPlace& weight, const TensorPlace& bias) {
+    const DenseMatrix matrix = {config_.embedding_dim, config_.num_heads * config_.head_dim, weights_.at(weight)};
+    encoder_->barrier();
+    launch_projection(*encoder_, form(), Epilogue::add, num_rows_, matrix, weights_.at(bias),
+                      workspace_.attention_output(), workspace_.residual());
+}
+
+void MetalBackend::route(const TensorPlace& gain, const TensorPlace& weight, const TensorPlace& bias) {
+    const DenseMatrix matrix = {config_.num_experts, config_.embedding_dim, weights_.at(weight)};
+    encoder_->barrier();
+    launch_router(*encoder_, config_, form(), num_rows_, matrix, weights_.at(bias), weights_.at(gain),
+                  workspace_.residual(),
+                  {.experts = workspace_.expert_ids(),
+                   .weights = workspace_.routing_weights(),
+                   .normalized = workspace_.normalized()});
+}
+
+void MetalBackend::apply_experts(uint64_t experts_offset, const ExpertPlaces& expert) {
+    const uint64_t num_bytes = (config_.num_experts - uint64_t{1}) * expert.stride + expert.num_bytes;
+    encoder_->barrier();
+    launch_experts(*encoder_, config_, expert, num_rows_,
+                   {.experts = weights_.at(experts_offset, num_bytes),
+                    .expert_ids = workspace_.expert_ids(),
+                    .routing_weights = workspace_.routing_weights(),
+                    .input = workspace_.normalized(),
+                    .residual = workspace_.residual()},
+                   workspace_.experts());
+}
+
+void MetalBackend::unembed(const TensorPlace& gain, const TensorPlace& weight) {
+    const DenseMatrix matrix = {config_.vocabulary_size, config_.embedding_dim, weights_.at(weight)};
+    const size_t row_bytes = config_.embedding_dim * sizeof(float);
+    const Slice residual = workspace_.residual();
+    encoder_->barrier();
+    if (logit_rows_.size() == 1) {
+        launch_unembed_row(*encoder_, config_, matrix, weights_.at(gain),
+                           residual.part(logit_rows_.front() * row_bytes, row_bytes), logits_);
+        return;
+    }
+    // The norm gathers the wanted rows: one launch for each stretch of neighbours, side by side.
+    const Slice inputs = workspace_.logit_inputs();
+    for (size_t first = 0; first < logit_rows_.size();) {
+        size_t end = first + 1;
+        while (end < logit_rows_.size() && logit_rows_[end] == logit_rows_[end - 1] + 1) {
+            end++;
+        }
+        const size_t num_bytes = (end - first) * row_bytes;
+        launch_norm(*encoder_, config_, RowForm::few, static_cast<uint32_t>(end - first),
+                    residual.part(logit_rows_[first] * row_bytes, num_bytes), weights_.at(gain),
+                    inputs.part(first * row_bytes, num_bytes));
+        first = end;
+    }
+    encoder_->barrier();
+    launch_unembed_rows(*encoder_, static_cast<uint32_t>(logit_rows_.size()), matrix, inputs, logits_);
+}
+
+std::vector<AttentionSpan> MetalBackend::attention_spans(size_t block) const {
+    std::vector<AttentionSpan> result;
+    for (const Span& span : spans_) {
+        const KvBlock cache = static_cast<const MetalKvStorage&>(*span.storage).block(block);
+        result.push_back({.num_rows = static_cast<uint32_t>(span.num_tokens),
+                          .first_position = static_cast<uint32_t>(span.first_position),
+                          .window = is_sliding_block(block) ? config_.attention_window : 0,
+                          .capacity = cache.capacity,
+                          .keys = cache.keys,
+                          .values = cache.values});
+    }
+    return result;
+}
+
+} // namespace gptoss::metal
