@@ -109,6 +109,20 @@ enum gptoss_backend {
     gptoss_backend_metal = 2
 };
 
+/* addition: where a backend runs. */
+struct gptoss_device_info {
+    enum gptoss_backend backend; /* never auto */
+    char name[128];              /* NUL-terminated: "Apple M2 Max"; of the processor for the CPU backend */
+    char operating_system[128];  /* "macOS 14.5" */
+    uint64_t recommended_bytes;  /* that all of the backend's memory should not exceed; 0: none known (CPU) */
+    uint64_t max_buffer_bytes;   /* of one allocation; 0: none known (CPU) */
+    uint64_t physical_bytes;     /* memory of the machine */
+};
+
+/* addition: the device of a backend; auto: of the one that it stands for. Fails with unsupported_system. */
+GPTOSS_ABI enum gptoss_status gptoss_get_device_info(enum gptoss_backend backend,
+                                                     struct gptoss_device_info* device_info_out);
+
 /*
  * addition: options of gptoss_model_create. Set `size` to sizeof(struct gptoss_model_options) and the rest to zero
  * for the defaults; later versions only append fields.
@@ -147,6 +161,17 @@ struct gptoss_memory_use {
     size_t workspace; /* activations, allocated by the backend so far */
 };
 
+/* addition: bytes that a model with one context needs on a backend. */
+struct gptoss_memory_estimate {
+    enum gptoss_backend backend; /* never auto */
+    size_t context_length;       /* tokens that the context is full with */
+    size_t weights;              /* of the mapped file */
+    size_t workspace;            /* activations, and what sampling needs */
+    size_t kv_cache;             /* of the context; any other context's comes on top */
+    size_t total;
+    size_t limit; /* what the device recommends not to exceed (gptoss_device_info); 0: none known */
+};
+
 enum gptoss_data_type {
     gptoss_data_type_bf16 = 0,
     gptoss_data_type_mxfp4_blocks = 1, /* 32 codes of 4 bits in 16 bytes */
@@ -167,7 +192,8 @@ struct gptoss_tensor {
  * Maps and validates a model file. Nothing of its size is read or allocated: weights are used where they are mapped,
  * so the file must not be truncated or rewritten in place while the model lives.
  *
- * Fails with file_not_found, io_error, invalid_model_file, unsupported_system (backend not in this build).
+ * Fails with file_not_found, io_error, invalid_model_file, unsupported_system (backend not in this build or machine),
+ * insufficient_memory (the GPU's memory does not hold the weights and a context of 4,096 tokens).
  */
 GPTOSS_ABI enum gptoss_status gptoss_model_create_from_file(const char* path, gptoss_model_t* model_out);
 
@@ -195,6 +221,17 @@ GPTOSS_ABI enum gptoss_status gptoss_model_get_memory_use(gptoss_model_t model, 
 GPTOSS_ABI enum gptoss_status gptoss_model_get_kv_cache_size(gptoss_model_t model,
                                                              size_t num_tokens,
                                                              size_t* num_bytes_out);
+/*
+ * What the model needs on `backend`, which may be another one than its own (auto: the one that auto stands for), with
+ * one context. context_length and max_batch_tokens are those of gptoss_context_create; a context_length of 0 means the
+ * longest that fits that device, at most the model's maximum, and 4096 where none does: estimate_out tells it.
+ * Fails with unsupported_system, invalid_argument (longer than the model's maximum).
+ */
+GPTOSS_ABI enum gptoss_status gptoss_model_estimate_memory(gptoss_model_t model,
+                                                           enum gptoss_backend backend,
+                                                           size_t context_length,
+                                                           size_t max_batch_tokens,
+                                                           struct gptoss_memory_estimate* estimate_out);
 GPTOSS_ABI enum gptoss_status gptoss_model_get_num_tensors(gptoss_model_t model, size_t* num_tensors_out);
 /* The tensor at `index` in file order. */
 GPTOSS_ABI enum gptoss_status gptoss_model_get_tensor(gptoss_model_t model,
@@ -252,11 +289,13 @@ GPTOSS_ABI enum gptoss_status gptoss_tokenizer_encode(gptoss_tokenizer_t tokeniz
 /*
  * Creates an empty context.
  *
- * context_length    most tokens that the context may hold; 0: the model's maximum, which is also the limit.
+ * context_length    most tokens that the context may hold, at most the model's maximum. 0: that maximum, or on a GPU
+ *                   the longest that fits its memory beside the contexts that are there, if that is less.
  * max_batch_tokens  most tokens of a prompt processed in one piece; 0: the default (512). Larger pieces are faster
  *                   on long prompts and need more memory; smaller ones stop and report progress more often.
  *
- * Memory for keys and values is allocated as the context fills, not here.
+ * Memory for keys and values is allocated as the context fills, not here. A context that the GPU's memory could not
+ * hold when it is full is refused here, though: insufficient_memory, with the numbers and what to do.
  */
 GPTOSS_ABI enum gptoss_status gptoss_context_create(gptoss_model_t model,
                                                     size_t context_length,

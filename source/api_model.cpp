@@ -134,12 +134,20 @@ gptoss_status gptoss_model_get_kv_cache_size(gptoss_model_t model, size_t num_to
     return guarded([&] {
         require(model, "model");
         require(num_bytes_out, "num_bytes_out");
-        const size_t limit = model->model->config().context_length;
-        if (num_tokens > limit) {
-            fail(gptoss_status_invalid_argument, "A context of ", num_tokens, " tokens is longer than the model's ",
-                 limit, ".");
-        }
-        *num_bytes_out = model->model->backend().kv_storage_bytes(num_tokens, gptoss::Context::kDefaultMaxBatchTokens);
+        model->model->check_context_length(num_tokens);
+        *num_bytes_out = model->model->backend().kv_storage_bytes(num_tokens, gptoss::kDefaultMaxBatchTokens);
+    });
+}
+
+gptoss_status gptoss_model_estimate_memory(gptoss_model_t model,
+                                           gptoss_backend backend,
+                                           size_t context_length,
+                                           size_t max_batch_tokens,
+                                           gptoss_memory_estimate* estimate_out) {
+    return guarded([&] {
+        require(model, "model");
+        require(estimate_out, "estimate_out");
+        *estimate_out = model->model->estimate_memory(backend, context_length, max_batch_tokens);
     });
 }
 

@@ -25,6 +25,9 @@
 
 namespace gptoss {
 
+// Tokens of a prompt that are processed in one piece, unless the caller wants another number.
+constexpr size_t kDefaultMaxBatchTokens = 512;
+
 // Consecutive tokens of one context. Its rows in the batch are consecutive as well.
 struct Span {
     KvStorage* storage;    // of the context; holds every position before first_position
@@ -83,8 +86,12 @@ public:
     virtual size_t kv_storage_bytes(size_t num_tokens, size_t max_batch_tokens) const = 0;
 
     // The longest context, in tokens, that fits the memory which this machine recommends beside what is there already;
-    // at most the model's maximum.
+    // at most the model's maximum. 0 if none does.
     virtual size_t longest_context(size_t max_batch_tokens) const = 0;
+
+    // Fails with insufficient_memory, with the numbers and the remedies, if a context of this length does not fit
+    // there.
+    virtual void check_context_fits(size_t /* context_length */, size_t /* max_batch_tokens */) const {}
 
     // Null: this backend does not sample; the caller does, from the logits.
     virtual std::unique_ptr<TokenStream> start_stream(const StreamStart&) { return nullptr; }
@@ -122,5 +129,17 @@ std::unique_ptr<Backend> create_backend(gptoss_backend kind,
                                         uint32_t num_threads,
                                         std::shared_ptr<const MappedFile> mapping,
                                         std::shared_ptr<const ModelFile> file);
+
+// The backend that `kind` stands for: never auto. Fails with unsupported_system if it is not in this build or machine.
+gptoss_backend resolve_backend(gptoss_backend kind);
+
+// What gptoss.h says of them, without a model that uses the backend. num_threads: as in create_backend.
+gptoss_device_info get_device_info(gptoss_backend kind);
+gptoss_memory_estimate estimate_memory(gptoss_backend kind,
+                                       uint32_t num_threads,
+                                       const ModelConfig& config,
+                                       uint64_t weight_bytes,
+                                       size_t context_length,
+                                       size_t max_batch_tokens);
 
 } // namespace gptoss

@@ -8,20 +8,34 @@ namespace gptoss {
 
 Context::Context(std::shared_ptr<const Model> model, size_t context_length, size_t max_batch_tokens)
     : model_(std::move(model)),
-      max_tokens_(context_length == 0 ? model_->config().context_length : context_length),
+      max_tokens_(context_length),
       max_batch_tokens_(max_batch_tokens == 0 ? kDefaultMaxBatchTokens : max_batch_tokens) {
-    if (max_tokens_ > model_->config().context_length) {
-        fail(gptoss_status_invalid_argument, "A context of ", context_length, " tokens is longer than the model's ",
-             model_->config().context_length, ": ask for that many or fewer, or for 0, which means the maximum.");
+    model_->check_context_length(context_length);
+    const Backend& backend = model_->backend();
+    if (max_tokens_ == 0) {
+        max_tokens_ = backend.longest_context(max_batch_tokens_);
+    }
+    if (max_tokens_ == 0) {
+        backend.check_context_fits(1, max_batch_tokens_); // says why none does
+        max_tokens_ = 1;
     }
     max_batch_tokens_ = std::min(max_batch_tokens_, max_tokens_);
-    cache_ = std::make_unique<KvCache>(model_->backend().create_kv_storage(max_tokens_, max_batch_tokens_),
+    backend.check_context_fits(max_tokens_, max_batch_tokens_);
+    cache_ = std::make_unique<KvCache>(backend.create_kv_storage(max_tokens_, max_batch_tokens_),
                                        model_->config().attention_window, max_tokens_);
 }
 
+Context::Context(std::shared_ptr<const Model> model,
+                 std::unique_ptr<KvCache> cache,
+                 size_t max_tokens,
+                 size_t max_batch_tokens)
+    : model_(std::move(model)),
+      max_tokens_(max_tokens),
+      max_batch_tokens_(max_batch_tokens),
+      cache_(std::move(cache)) {}
+
 std::unique_ptr<Context> Context::copy() const {
-    auto result = std::make_unique<Context>(model_, max_tokens_, max_batch_tokens_);
-    result->cache_ = cache_->clone();
+    std::unique_ptr<Context> result(new Context(model_, cache_->clone(), max_tokens_, max_batch_tokens_));
     result->tokens_ = tokens_;
     result->cached_tokens_ = cached_tokens_;
     result->num_shared_ = num_shared_;

@@ -23,7 +23,8 @@ struct Progress {
 // Used by one thread at a time, but for abort(). Every member function throws Error.
 class Context {
 public:
-    // context_length 0: the model's maximum; max_batch_tokens 0: the default.
+    // context_length 0: the longest that fits; max_batch_tokens 0: the default. Fails with insufficient_memory if the
+    // backend's memory could not hold the context when it is full.
     Context(std::shared_ptr<const Model> model, size_t context_length, size_t max_batch_tokens);
     std::unique_ptr<Context> copy() const;
 
@@ -53,9 +54,13 @@ public:
     // From any thread, and from signal handlers.
     void abort() { aborted_.store(true); }
 
-    static constexpr size_t kDefaultMaxBatchTokens = 512;
-
 private:
+    // An empty one, but for what the cache holds.
+    Context(std::shared_ptr<const Model> model,
+            std::unique_ptr<KvCache> cache,
+            size_t max_tokens,
+            size_t max_batch_tokens);
+
     bool logits_are_current() const { return !tokens_.empty() && logits_num_tokens_ == tokens_.size(); }
     // Makes the cache end where processing has to go on, and returns that position.
     size_t rewind_to_shared_prefix();

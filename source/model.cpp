@@ -1,5 +1,6 @@
 #include "model.h"
 
+#include "errors.h"
 #include "forward.h"
 
 namespace gptoss {
@@ -12,6 +13,22 @@ Model::Model(const std::string& path, gptoss_backend backend, uint32_t num_threa
 
 gptoss_memory_use Model::memory_use() const {
     return {mapping_->bytes().size(), backend_->workspace_bytes()};
+}
+
+void Model::check_context_length(size_t context_length) const {
+    if (context_length > config().context_length) {
+        fail(gptoss_status_invalid_argument, "A context of ", context_length, " tokens is longer than the model's ",
+             config().context_length, ": ask for that many or fewer, or for 0, which means the maximum.");
+    }
+}
+
+gptoss_memory_estimate Model::estimate_memory(gptoss_backend backend,
+                                              size_t context_length,
+                                              size_t max_batch_tokens) const {
+    check_context_length(context_length);
+    const uint32_t num_threads = backend_->kind() == gptoss_backend_cpu ? backend_->num_threads() : 0;
+    return gptoss::estimate_memory(backend, num_threads, config(), mapping_->bytes().size(), context_length,
+                                   max_batch_tokens);
 }
 
 void Model::run(const Batch& batch,

@@ -23,6 +23,12 @@ public:
     const Backend& backend() const { return *backend_; }
     std::shared_ptr<const Tokenizer> tokenizer() const { return tokenizer_; }
     gptoss_memory_use memory_use() const;
+    // Fails with invalid_argument if it is longer than the model's maximum.
+    void check_context_length(size_t context_length) const;
+    // Of gptoss.h.
+    gptoss_memory_estimate estimate_memory(gptoss_backend backend,
+                                           size_t context_length,
+                                           size_t max_batch_tokens) const;
 
     // Runs a batch (forward.h) while no other thread does, and calls `use_logits` before the next batch may begin.
     void run(const Batch& batch,

@@ -27,6 +27,19 @@ std::vector<const float*> row_pointers(const std::vector<float>& rows, size_t nu
     return pointers;
 }
 
+// Of one thread.
+size_t scratch_floats(const ModelConfig& config) {
+    return kLinearScratchRows *
+           std::max({size_t{config.embedding_dim}, size_t{config.mlp_dim}, size_t{config.num_heads} * config.head_dim});
+}
+
+// To exactly that size: a vector that grows by resize alone may take up to twice as much.
+template <class Element>
+void fit(std::vector<Element>& buffer, size_t size) {
+    buffer.reserve(size);
+    buffer.resize(size);
+}
+
 } // namespace
 
 CpuBackend::CpuBackend(uint32_t num_threads,
@@ -38,9 +51,7 @@ CpuBackend::CpuBackend(uint32_t num_threads,
       kernels_(choose_kernels()),
       rotary_embedding_(config_),
       pool_(num_threads) {
-    const size_t widest = std::max(
-        {size_t{config_.embedding_dim}, size_t{config_.mlp_dim}, size_t{config_.num_heads} * config_.head_dim});
-    scratch_stride_ = kLinearScratchRows * widest;
+    scratch_stride_ = scratch_floats(config_);
     scratch_.resize(pool_.num_threads() * scratch_stride_);
     workspace_bytes_ = scratch_.size() * sizeof(float);
 }
@@ -51,6 +62,17 @@ std::unique_ptr<KvStorage> CpuBackend::create_kv_storage(size_t max_tokens, size
 
 size_t CpuBackend::kv_storage_bytes(size_t num_tokens, size_t max_batch_tokens) const {
     return CpuKvStorage::bytes_for(config_, num_tokens, config_.context_length, max_batch_tokens);
+}
+
+size_t CpuBackend::workspace_bytes_for(const ModelConfig& config, size_t num_threads, size_t num_rows) {
+    const size_t embedding_dim = config.embedding_dim;
+    const size_t attention_dim = size_t{config.num_heads} * config.head_dim;
+    const size_t qkv_dim = attention_dim + 2 * size_t{config.num_kv_heads} * config.head_dim;
+    // As the members of the class come; begin() gives them these sizes.
+    const size_t floats_per_row = 3 * embedding_dim + qkv_dim + attention_dim + config.num_experts +
+                                  config.num_active_experts * (1 + config.mlp_dim + embedding_dim);
+    const size_t num_floats = num_threads * scratch_floats(config) + num_rows * floats_per_row + config.vocabulary_size;
+    return num_floats * sizeof(float) + num_rows * sizeof(Rotation);
 }
 
 void CpuBackend::parallel(size_t num_tasks, size_t operations_per_task, const ThreadPool::Task& task) {
@@ -70,19 +92,19 @@ void CpuBackend::begin(const Batch& batch) {
     const size_t qkv_dim = attention_dim + 2 * size_t{config_.num_kv_heads} * config_.head_dim;
 
     batch_ = &batch;
-    residual_.resize(num_rows * config_.embedding_dim);
-    normalized_.resize(num_rows * config_.embedding_dim);
-    block_ordered_.resize(num_rows * config_.embedding_dim);
-    qkv_.resize(num_rows * qkv_dim);
-    attention_output_.resize(num_rows * attention_dim);
-    router_logits_.resize(num_rows * config_.num_experts);
-    chosen_experts_.resize(num_assignments);
-    routing_weights_.resize(num_assignments);
-    assignment_of_.resize(num_assignments);
-    row_of_.resize(num_assignments);
-    hidden_.resize(num_assignments * config_.mlp_dim);
-    expert_output_.resize(num_assignments * config_.embedding_dim);
-    logits_.resize(batch.logit_rows.size() * config_.vocabulary_size);
+    fit(residual_, num_rows * config_.embedding_dim);
+    fit(normalized_, num_rows * config_.embedding_dim);
+    fit(block_ordered_, num_rows * config_.embedding_dim);
+    fit(qkv_, num_rows * qkv_dim);
+    fit(attention_output_, num_rows * attention_dim);
+    fit(router_logits_, num_rows * config_.num_experts);
+    fit(chosen_experts_, num_assignments);
+    fit(routing_weights_, num_assignments);
+    fit(assignment_of_, num_assignments);
+    fit(row_of_, num_assignments);
+    fit(hidden_, num_assignments * config_.mlp_dim);
+    fit(expert_output_, num_assignments * config_.embedding_dim);
+    fit(logits_, batch.logit_rows.size() * config_.vocabulary_size);
 
     normalized_rows_ = row_pointers(normalized_, num_rows, config_.embedding_dim);
     attention_output_rows_ = row_pointers(attention_output_, num_rows, attention_dim);
@@ -90,7 +112,7 @@ void CpuBackend::begin(const Batch& batch) {
     expert_inputs_.resize(num_assignments);
 
     rows_.clear();
-    rotations_.resize(num_rows);
+    fit(rotations_, num_rows);
     for (size_t span = 0; span < batch.spans.size(); span++) {
         for (size_t i = 0; i < batch.spans[span].num_tokens; i++) {
             rows_.push_back({span, batch.spans[span].first_position + i});

@@ -25,6 +25,9 @@ public:
     size_t kv_storage_bytes(size_t num_tokens, size_t max_batch_tokens) const override;
     size_t longest_context(size_t) const override { return config_.context_length; }
 
+    // Bytes that workspace_bytes() comes to when the largest batch has had num_rows tokens and one of them logits.
+    static size_t workspace_bytes_for(const ModelConfig& config, size_t num_threads, size_t num_rows);
+
     void begin(const Batch& batch) override;
     void embed(const TensorPlace& embedding) override;
     void project_qkv(size_t block,

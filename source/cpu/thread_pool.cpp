@@ -13,9 +13,6 @@
 
 namespace gptoss::cpu {
 
-namespace {
-
-// Processors that this process may run on, which can be fewer than the machine has (taskset, containers).
 uint32_t num_available_processors() {
 #if defined(__linux__)
     cpu_set_t processors;
@@ -25,8 +22,6 @@ uint32_t num_available_processors() {
 #endif
     return std::max(1u, std::thread::hardware_concurrency());
 }
-
-} // namespace
 
 ThreadPool::ThreadPool(uint32_t num_threads) : process_(::getpid()) {
     if (num_threads == 0) {

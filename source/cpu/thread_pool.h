@@ -12,6 +12,9 @@
 
 namespace gptoss::cpu {
 
+// Processors that this process may run on, which can be fewer than the machine has (taskset, containers).
+uint32_t num_available_processors();
+
 // Runs loops over independent tasks. The calling thread works too, so a pool of one starts no thread. Idle threads
 // sleep. One loop at a time: run() must not be called from two threads at once, nor from within a task.
 class ThreadPool {

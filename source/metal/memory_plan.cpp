@@ -1,0 +1,188 @@
+#include "memory_plan.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstdio>
+#include <vector>
+
+#include "../backend.h"
+#include "../errors.h"
+
+namespace gptoss::metal {
+
+namespace {
+
+// A model that has no room for so many tokens is refused: a shorter context is of little use.
+constexpr size_t kLeastUsefulContext = 4096;
+
+constexpr uint64_t kMiB = uint64_t{1} << 20;
+constexpr uint64_t kGiB = uint64_t{1} << 30;
+
+size_t batch_rows(size_t context_length, size_t max_batch_tokens) {
+    return std::min(max_batch_tokens == 0 ? kDefaultMaxBatchTokens : max_batch_tokens, context_length);
+}
+
+enum class Rounding { up, down };
+
+// "12.8 GiB", in units that leave a number to read. What is needed is rounded up and what is there down, so that a
+// sentence which compares them never shows the smaller one above.
+std::string format_bytes(uint64_t num_bytes, Rounding rounding) {
+    const char* const units[] = {"KiB", "MiB", "GiB", "TiB"};
+    double value = static_cast<double>(num_bytes) / 1024;
+    size_t unit = 0;
+    while (value >= 1024 && unit + 1 < std::size(units)) {
+        value /= 1024;
+        unit++;
+    }
+    value = (rounding == Rounding::up ? std::ceil(value * 10) : std::floor(value * 10)) / 10;
+    char text[32];
+    std::snprintf(text, sizeof(text), "%.1f %s", value, units[unit]);
+    return text;
+}
+
+std::string enumeration(const std::vector<std::string>& parts, const char* last) {
+    std::string text;
+    for (size_t i = 0; i < parts.size(); i++) {
+        text += (i == 0 ? "" : i + 1 == parts.size() ? last : ", ") + parts[i];
+    }
+    return text;
+}
+
+} // namespace
+
+uint64_t wired_limit_mb(const DeviceInfo& device, uint64_t num_bytes) {
+    if (!device.operating_system.starts_with("macOS")) {
+        return 0;
+    }
+    // In steps that people would choose; the system and other programs keep an eighth, and 2 GiB at least.
+    const uint64_t limit = (num_bytes + 512 * kMiB - 1) / (512 * kMiB) * (512 * kMiB);
+    const uint64_t for_others = std::max(2 * kGiB, device.physical_bytes / 8);
+    return limit + for_others <= device.physical_bytes ? limit / kMiB : 0;
+}
+
+uint64_t MemoryPlan::workspace_bytes(size_t max_batch_tokens) const {
+    // STANDIN until workspace.h and token_stream.h are there.
+    const uint64_t rows = batch_rows(config_.context_length, max_batch_tokens);
+    const uint64_t pairs = rows * config_.num_active_experts;
+    return 4 * (rows * 4 * config_.embedding_dim + pairs * (uint64_t{config_.mlp_dim} + config_.embedding_dim) +
+                4 * uint64_t{config_.vocabulary_size});
+}
+
+uint64_t MemoryPlan::kv_bytes(size_t context_length, size_t max_batch_tokens) const {
+    // STANDIN until kv_storage.h is there.
+    const uint64_t bytes_per_slot = uint64_t{config_.num_kv_heads} * 2 * kHeadDim * sizeof(uint16_t);
+    const uint64_t ring_slots =
+        std::min<uint64_t>(context_length, config_.attention_window - 1 + batch_rows(context_length, max_batch_tokens));
+    const uint64_t num_sliding = (uint64_t{config_.num_blocks} + 1) / 2;
+    return bytes_per_slot * (num_sliding * ring_slots + (config_.num_blocks - num_sliding) * context_length);
+}
+
+uint64_t MemoryPlan::total(size_t context_length, size_t max_batch_tokens) const {
+    return weight_bytes_ + workspace_bytes(batch_rows(context_length, max_batch_tokens)) +
+           kv_bytes(context_length, max_batch_tokens);
+}
+
+size_t MemoryPlan::longest_context(const DeviceInfo& device, uint64_t cache_bytes, size_t max_batch_tokens) const {
+    const auto fits = [&](size_t context_length) {
+        return device.recommended_bytes == 0 ||
+               total(context_length, max_batch_tokens) + cache_bytes <= device.recommended_bytes;
+    };
+    size_t longest = 0; // fits, if it is not 0
+    size_t limit = config_.context_length;
+    while (longest < limit) {
+        const size_t middle = longest + (limit - longest + 1) / 2;
+        if (fits(middle)) {
+            longest = middle;
+        } else {
+            limit = middle - 1;
+        }
+    }
+    return longest;
+}
+
+gptoss_memory_estimate MemoryPlan::estimate(const DeviceInfo& device,
+                                            size_t context_length,
+                                            size_t max_batch_tokens) const {
+    if (context_length == 0) {
+        context_length = longest_context(device, 0, max_batch_tokens);
+    }
+    if (context_length == 0) {
+        context_length = std::min<size_t>(kLeastUsefulContext, config_.context_length);
+    }
+    gptoss_memory_estimate estimate = {};
+    estimate.backend = gptoss_backend_metal;
+    estimate.context_length = context_length;
+    estimate.weights = weight_bytes_;
+    estimate.workspace = workspace_bytes(batch_rows(context_length, max_batch_tokens));
+    estimate.kv_cache = kv_bytes(context_length, max_batch_tokens);
+    estimate.total = total(context_length, max_batch_tokens);
+    estimate.limit = device.recommended_bytes;
+    return estimate;
+}
+
+void MemoryPlan::check_model(const DeviceInfo& device) const {
+    const size_t context_length = std::min<size_t>(kLeastUsefulContext, config_.context_length);
+    if (device.recommended_bytes != 0 && total(context_length, 0) > device.recommended_bytes) {
+        throw Error(gptoss_status_insufficient_memory, model_sentence(device));
+    }
+}
+
+void MemoryPlan::check_context(const DeviceInfo& device,
+                               uint64_t cache_bytes,
+                               size_t context_length,
+                               size_t max_batch_tokens) const {
+    if (device.recommended_bytes != 0 &&
+        total(context_length, max_batch_tokens) + cache_bytes > device.recommended_bytes) {
+        throw Error(gptoss_status_insufficient_memory,
+                    context_sentence(device, cache_bytes, context_length, max_batch_tokens));
+    }
+}
+
+std::string MemoryPlan::model_sentence(const DeviceInfo& device) const {
+    const size_t context_length = std::min<size_t>(kLeastUsefulContext, config_.context_length);
+    return sentence("The model with a context of no more than " + std::to_string(context_length) + " tokens", device, 0,
+                    context_length, 0);
+}
+
+std::string MemoryPlan::context_sentence(const DeviceInfo& device,
+                                         uint64_t cache_bytes,
+                                         size_t context_length,
+                                         size_t max_batch_tokens) const {
+    return sentence("A context of " + std::to_string(context_length) + " tokens", device, cache_bytes, context_length,
+                    max_batch_tokens);
+}
+
+std::string MemoryPlan::sentence(const std::string& subject,
+                                 const DeviceInfo& device,
+                                 uint64_t cache_bytes,
+                                 size_t context_length,
+                                 size_t max_batch_tokens) const {
+    const auto up = [](uint64_t num_bytes) { return format_bytes(num_bytes, Rounding::up); };
+    const size_t num_rows = batch_rows(context_length, max_batch_tokens);
+    const uint64_t needed = total(context_length, max_batch_tokens) + cache_bytes;
+    std::vector<std::string> parts = {
+        up(weight_bytes_) + " of weights",
+        up(workspace_bytes(num_rows)) + " to work on " + std::to_string(num_rows) + " tokens at once",
+        up(kv_bytes(context_length, max_batch_tokens)) + " of keys and values"};
+    std::vector<std::string> remedies;
+    if (cache_bytes != 0) {
+        parts.push_back(up(cache_bytes) + " that other contexts hold");
+        remedies.push_back("fewer contexts");
+    }
+    const size_t longest = longest_context(device, cache_bytes, max_batch_tokens);
+    if (longest != 0) {
+        remedies.push_back("a context_length of at most " + std::to_string(longest));
+    }
+    remedies.push_back("a smaller model file");
+    if (const uint64_t limit = wired_limit_mb(device, needed); limit != 0) {
+        remedies.push_back("`sudo sysctl iogpu.wired_limit_mb=" + std::to_string(limit) +
+                           "` (until the next restart of the Mac)");
+    }
+    remedies.push_back("the backend 'cpu'");
+    return subject + " needs " + up(needed) + " of GPU memory: " + enumeration(parts, " and ") + ". " + device.name +
+           " has " + format_bytes(device.recommended_bytes, Rounding::down) + " for that, of " +
+           format_bytes(device.physical_bytes, Rounding::down) +
+           " in all. What helps: " + enumeration(remedies, ", or ") + ".";
+}
+
+} // namespace gptoss::metal

@@ -1,0 +1,68 @@
+// What a model and a context need of the GPU's memory, whether that fits, and what to do if it does not.
+//
+// macOS gives a process as much GPU memory as it asks for, and fails the command buffers later. So everything that a
+// context will ever need is added up before it is created, and compared with what the device recommends. The sizes are
+// those of the files that allocate them: workspace.h, token_stream.h, kv_storage.h.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <string>
+
+#include "../model_config.h"
+#include "device.h"
+
+namespace gptoss::metal {
+
+// Immutable; may be used from any thread. Sizes are bytes. A max_batch_tokens of 0 means the default, and one above the
+// length of the context means that length.
+class MemoryPlan {
+public:
+    MemoryPlan(const ModelConfig& config, uint64_t weight_bytes) : config_(config), weight_bytes_(weight_bytes) {}
+
+    uint64_t weight_bytes() const { return weight_bytes_; } // of the mapped file
+    // Activations of batches of so many tokens, and the token stream of one context.
+    uint64_t workspace_bytes(size_t max_batch_tokens) const;
+    // Keys and values of a context that may hold context_length tokens, when it does.
+    uint64_t kv_bytes(size_t context_length, size_t max_batch_tokens) const;
+    // Weights, workspace and the cache of one context.
+    uint64_t total(size_t context_length, size_t max_batch_tokens) const;
+
+    // The longest context, in tokens, that fits beside `cache_bytes` of other contexts; at most the model's maximum.
+    // 0 if none does.
+    size_t longest_context(const DeviceInfo& device, uint64_t cache_bytes, size_t max_batch_tokens) const;
+
+    // context_length 0: the longest that fits, or if none does, that of check_model().
+    gptoss_memory_estimate estimate(const DeviceInfo& device, size_t context_length, size_t max_batch_tokens) const;
+
+    // Fail with insufficient_memory if what is to be created does not fit: a model with which no useful context would
+    // (4,096 tokens), and a context beside `cache_bytes` of other ones.
+    void check_model(const DeviceInfo& device) const;
+    void check_context(const DeviceInfo& device,
+                       uint64_t cache_bytes,
+                       size_t context_length,
+                       size_t max_batch_tokens) const;
+
+    // What these failures say, with the numbers and the remedies.
+    std::string model_sentence(const DeviceInfo& device) const;
+    std::string context_sentence(const DeviceInfo& device,
+                                 uint64_t cache_bytes,
+                                 size_t context_length,
+                                 size_t max_batch_tokens) const;
+
+private:
+    std::string sentence(const std::string& subject,
+                         const DeviceInfo& device,
+                         uint64_t cache_bytes,
+                         size_t context_length,
+                         size_t max_batch_tokens) const;
+
+    ModelConfig config_;
+    uint64_t weight_bytes_;
+};
+
+// The value for `sudo sysctl iogpu.wired_limit_mb=N`, in MiB, that makes room for `num_bytes` on this machine; 0 if
+// that would leave too little for everything else, or the machine does not run macOS.
+uint64_t wired_limit_mb(const DeviceInfo& device, uint64_t num_bytes);
+
+} // namespace gptoss::metal
