@@ -22,7 +22,7 @@ inline half4 to_query(float4 values, half) {
 }
 
 // Query: what the attention kernel that follows takes, float (decode) or half (prefill).
-// Dispatch threads [(num_heads + 2 num_kv_heads) * 16, num_rows].
+// Dispatch threads [(num_heads + 2 num_kv_heads) * 16 or more, num_rows].
 template <typename Query>
 kernel void rope_and_cache(constant RopeArguments& arguments [[buffer(0)]],
                            device const float4* qkv [[buffer(1)]], // [num_rows, num_heads + 2 num_kv_heads, 16]
@@ -30,13 +30,16 @@ kernel void rope_and_cache(constant RopeArguments& arguments [[buffer(0)]],
                            device vec<Query, 4>* queries [[buffer(3)]],            // [num_rows, num_heads, 16]
                            device half4* keys [[buffer(4)]],                       // [capacity, num_kv_heads, 16]
                            device half4* values [[buffer(5)]],                     // [capacity, num_kv_heads, 16]
-                           uint2 thread_position [[thread_position_in_grid]],
-                           uint2 grid [[threads_per_grid]]) {
+                           uint2 thread_position [[thread_position_in_grid]]) {
     const uint row = thread_position.y;
     const uint head = thread_position.x / 16;
     const uint quad = thread_position.x % 16; // elements 4 quad to 4 quad + 3 of the head
     const uint first_value_head = arguments.num_heads + arguments.num_kv_heads;
     const uint position = arguments.first_position + row;
+    const uint row_quads = (first_value_head + arguments.num_kv_heads) * 16;
+    if (thread_position.x >= row_quads) {
+        return;
+    }
 
     // Of a span that is longer than the ring, only the rows that survive it are written: no two rows race for a slot.
     const bool is_query = head < arguments.num_heads;
@@ -44,7 +47,7 @@ kernel void rope_and_cache(constant RopeArguments& arguments [[buffer(0)]],
         return;
     }
 
-    float4 elements = qkv[ulong(row) * grid.x + thread_position.x];
+    float4 elements = qkv[ulong(row) * row_quads + thread_position.x];
     if (head < first_value_head) {
         const float2 frequencies = inverse_frequencies[quad];
         elements.xy = rotate_pair(elements.xy, rotation(position, frequencies.x, arguments.concentration));

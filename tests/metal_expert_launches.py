@@ -293,8 +293,8 @@ def run_combine(
     result = launch(
         "expert_combine.metal",
         "expert_combine",
-        threads=(num_columns // 4, num_rows, 1),
-        threads_per_threadgroup=(64, 2, 1),
+        threadgroups=(ceil_divide(num_columns // 4, 64), num_rows, 1),
+        threads_per_threadgroup=(64, 1, 1),
         buffers={
             0: arguments("ExpertCombineArguments", num_columns=num_columns, num_active=num_active),
             1: outputs,

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from metal_kernels import Output, arguments, assert_close, launch
+from metal_kernels import Output, arguments, assert_close, ceil_divide, launch
 from numpy.typing import NDArray
 from reference import Array, concentration, inverse_frequencies, rotate, rotation
 
@@ -49,7 +49,7 @@ def run(
     result = launch(
         "rope.metal",
         f"rope_and_cache_{query_type}",
-        threads=(num_all_heads * 16, num_rows, 1),
+        threadgroups=(ceil_divide(num_all_heads * 16, 256), num_rows, 1),
         threads_per_threadgroup=(256, 1, 1),
         buffers={
             0: arguments(

@@ -39,7 +39,7 @@ public:
     // those before it have grown, the others are as they were, and no content is lost: what fitted before still does,
     // and another attempt goes on where this one stopped.
     void reserve(size_t num_tokens) override;
-    size_t ring_slots() const override { return ring_slots_; }
+    size_t ring_slots() const override { return layout_.ring_slots; }
     // In the processor's memory.
     std::shared_ptr<const RingSnapshot> save_rings(size_t end) const override;
     void restore_rings(const RingSnapshot& snapshot, size_t end) override;
@@ -58,19 +58,34 @@ public:
     static size_t bytes_for(const ModelConfig& config, size_t num_tokens, size_t max_tokens, size_t max_batch_tokens);
 
 private:
+    struct Layout {
+        size_t num_blocks;
+        size_t num_kv_heads;
+        size_t window;
+        size_t ring_slots;
+
+        size_t slot_bytes() const { return num_kv_heads * kHeadDim * sizeof(uint16_t); } // of a position's keys
+        // Slots of a block that has room for positions [0, num_tokens).
+        size_t slots(size_t block, size_t num_tokens) const;
+    };
     struct Block {
         size_t capacity = 0;
         std::unique_ptr<Buffer> buffer; // half [2, capacity, G, 64]: keys, then values; null if capacity is 0
     };
 
-    size_t slot_bytes() const { return num_kv_heads_ * kHeadDim * sizeof(uint16_t); }
-    Block make_block(size_t index, size_t capacity) const;
+    MetalKvStorage(Device& device, const Layout& layout, WaitUntilDone wait_until_done);
+    static Layout layout_for(const ModelConfig& config, size_t max_tokens, size_t max_batch_tokens);
+
+    // With the content of `old`, in the same slots. Waits for nothing.
+    Block grown_copy(const Block& old, size_t capacity, size_t index) const;
     void wait_for_last_use() const;
+    // Calls copy(ring_bytes, snapshot_offset, num_bytes) for every contiguous piece of positions
+    // [end - count, end) in all rings.
+    template <class Copy>
+    void for_each_ring_piece(size_t end, size_t count, const Copy& copy) const;
 
     Device& device_;
-    size_t num_kv_heads_;
-    size_t window_;
-    size_t ring_slots_;
+    Layout layout_;
     WaitUntilDone wait_until_done_;
     std::vector<Block> blocks_;
     mutable std::shared_ptr<CommandBuffer> last_use_; // null: nothing is in flight
