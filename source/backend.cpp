@@ -1,38 +1,114 @@
 #include "backend.h"
 
 #include <algorithm>
+#include <cstdio>
 
 #include "cpu/cpu_backend.h"
 #include "cpu/kv_storage.h"
 #include "cpu/machine.h"
 #include "errors.h"
+#if defined(GPTOSS_METAL)
+#include "metal/memory_plan.h"
+#include "metal/metal_backend.h"
+#endif
 
 namespace gptoss {
 
 namespace {
+
+// Whether auto means Metal where there is a GPU: not on the host device of the tests, which is slower than the CPU.
+#if defined(GPTOSS_METAL) && !defined(GPTOSS_METAL_HOST)
+constexpr bool kAutoTriesMetal = true;
+#else
+constexpr bool kAutoTriesMetal = false;
+#endif
 
 [[noreturn]] void fail_unknown(gptoss_backend kind) {
     fail(gptoss_status_invalid_argument, "Unknown backend ", static_cast<int>(kind),
          ": expected auto (0), cpu (1) or metal (2).");
 }
 
+#if defined(GPTOSS_METAL)
+
+void check_metal() {
+    metal::open_device();
+}
+
+gptoss_device_info describe_metal() {
+    const std::unique_ptr<metal::Device> device = metal::open_device();
+    const metal::DeviceInfo& info = device->info();
+    gptoss_device_info result = {};
+    result.backend = gptoss_backend_metal;
+    std::snprintf(result.name, sizeof(result.name), "%s", info.name.c_str());
+    std::snprintf(result.operating_system, sizeof(result.operating_system), "%s", info.operating_system.c_str());
+    result.recommended_bytes = info.recommended_bytes;
+    result.max_buffer_bytes = info.max_buffer_bytes;
+    result.physical_bytes = info.physical_bytes;
+    return result;
+}
+
+gptoss_memory_estimate estimate_metal(const ModelConfig& config,
+                                      uint64_t weight_bytes,
+                                      size_t context_length,
+                                      size_t max_batch_tokens) {
+    const std::unique_ptr<metal::Device> device = metal::open_device();
+    return metal::MemoryPlan(config, weight_bytes).estimate(device->info(), context_length, max_batch_tokens);
+}
+
+std::unique_ptr<Backend> create_metal(std::shared_ptr<const MappedFile> mapping,
+                                      std::shared_ptr<const ModelFile> file) {
+    return std::make_unique<metal::MetalBackend>(metal::open_device(), std::move(mapping), std::move(file));
+}
+
+#else
+
+[[noreturn]] void check_metal() {
+    fail(gptoss_status_unsupported_system,
+         "The Metal backend is not in this build of gptoss: use the backend 'cpu' or 'auto'.");
+}
+
+gptoss_device_info describe_metal() {
+    check_metal();
+}
+
+gptoss_memory_estimate estimate_metal(const ModelConfig&, uint64_t, size_t, size_t) {
+    check_metal();
+}
+
+std::unique_ptr<Backend> create_metal(const std::shared_ptr<const MappedFile>&,
+                                      const std::shared_ptr<const ModelFile>&) {
+    check_metal();
+}
+
+#endif
+
 } // namespace
 
 gptoss_backend resolve_backend(gptoss_backend kind) {
     switch (kind) {
         case gptoss_backend_auto:
+            if (kAutoTriesMetal) {
+                try {
+                    check_metal();
+                    return gptoss_backend_metal;
+                } catch (const Error& error) {
+                    if (error.status() != gptoss_status_unsupported_system) {
+                        throw;
+                    }
+                }
+            }
+            return gptoss_backend_cpu;
         case gptoss_backend_cpu:
             return gptoss_backend_cpu;
         case gptoss_backend_metal:
-            fail(gptoss_status_unsupported_system,
-                 "The Metal backend is not in this build of gptoss: use the backend 'cpu' or 'auto'.");
+            check_metal();
+            return gptoss_backend_metal;
     }
     fail_unknown(kind);
 }
 
 gptoss_device_info get_device_info(gptoss_backend kind) {
-    resolve_backend(kind);
-    return cpu::describe_machine();
+    return resolve_backend(kind) == gptoss_backend_metal ? describe_metal() : cpu::describe_machine();
 }
 
 gptoss_memory_estimate estimate_memory(gptoss_backend kind,
@@ -41,8 +117,11 @@ gptoss_memory_estimate estimate_memory(gptoss_backend kind,
                                        uint64_t weight_bytes,
                                        size_t context_length,
                                        size_t max_batch_tokens) {
+    if (resolve_backend(kind) == gptoss_backend_metal) {
+        return estimate_metal(config, weight_bytes, context_length, max_batch_tokens);
+    }
     gptoss_memory_estimate estimate = {};
-    estimate.backend = resolve_backend(kind);
+    estimate.backend = gptoss_backend_cpu;
     estimate.context_length = context_length == 0 ? config.context_length : context_length;
     const size_t max_rows =
         std::min(max_batch_tokens == 0 ? kDefaultMaxBatchTokens : max_batch_tokens, estimate.context_length);
@@ -61,11 +140,21 @@ std::unique_ptr<Backend> create_backend(gptoss_backend kind,
                                         std::shared_ptr<const ModelFile> file) {
     switch (kind) {
         case gptoss_backend_auto:
+            if (kAutoTriesMetal) {
+                try {
+                    return create_metal(mapping, file);
+                } catch (const Error& error) {
+                    // No GPU, or none that runs this model. That the model is too large for its memory is not hidden.
+                    if (error.status() != gptoss_status_unsupported_system) {
+                        throw;
+                    }
+                }
+            }
+            [[fallthrough]];
         case gptoss_backend_cpu:
             return std::make_unique<cpu::CpuBackend>(num_threads, std::move(mapping), std::move(file));
         case gptoss_backend_metal:
-            fail(gptoss_status_unsupported_system,
-                 "The Metal backend is not in this build of gptoss: use the backend 'cpu' or 'auto'.");
+            return create_metal(std::move(mapping), std::move(file));
     }
     fail_unknown(kind);
 }

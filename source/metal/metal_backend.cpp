@@ -38,7 +38,7 @@ MemoryPlan checked_plan(const Device& device, const ModelConfig& config, uint64_
     constexpr uint32_t max_experts =
         std::min<uint32_t>(gptoss_metal::kRouterMaxExperts, gptoss_metal::kExpertSortMaxExperts);
     if (config.num_experts > max_experts) {
-        fail(gptoss_status_unsupported_argument, "The model has ", config.num_experts,
+        fail(gptoss_status_unsupported_system, "The model has ", config.num_experts,
              " experts, and the Metal backend runs models with at most ", max_experts, ": use the backend 'cpu'.");
     }
     const MemoryPlan plan(config, weight_bytes);
