@@ -7,6 +7,9 @@
 
 #include "../backend.h"
 #include "../errors.h"
+#include "kv_storage.h"
+#include "token_stream.h"
+#include "workspace.h"
 
 namespace gptoss::metal {
 
@@ -61,37 +64,36 @@ uint64_t wired_limit_mb(const DeviceInfo& device, uint64_t num_bytes) {
 }
 
 uint64_t MemoryPlan::workspace_bytes(size_t max_batch_tokens) const {
-    // STANDIN until workspace.h and token_stream.h are there.
-    const uint64_t rows = batch_rows(config_.context_length, max_batch_tokens);
-    const uint64_t pairs = rows * config_.num_active_experts;
-    return 4 * (rows * 4 * config_.embedding_dim + pairs * (uint64_t{config_.mlp_dim} + config_.embedding_dim) +
-                4 * uint64_t{config_.vocabulary_size});
+    const size_t num_rows = batch_rows(config_.context_length, max_batch_tokens);
+    return Workspace::bytes_for(config_, num_rows, 1) + MetalTokenStream::bytes_for(config_);
 }
 
 uint64_t MemoryPlan::kv_bytes(size_t context_length, size_t max_batch_tokens) const {
-    // STANDIN until kv_storage.h is there.
-    const uint64_t bytes_per_slot = uint64_t{config_.num_kv_heads} * 2 * kHeadDim * sizeof(uint16_t);
-    const uint64_t ring_slots =
-        std::min<uint64_t>(context_length, config_.attention_window - 1 + batch_rows(context_length, max_batch_tokens));
-    const uint64_t num_sliding = (uint64_t{config_.num_blocks} + 1) / 2;
-    return bytes_per_slot * (num_sliding * ring_slots + (config_.num_blocks - num_sliding) * context_length);
+    return MetalKvStorage::bytes_for(config_, context_length, context_length,
+                                     batch_rows(context_length, max_batch_tokens));
 }
 
-uint64_t MemoryPlan::total(size_t context_length, size_t max_batch_tokens) const {
-    return weight_bytes_ + workspace_bytes(batch_rows(context_length, max_batch_tokens)) +
-           kv_bytes(context_length, max_batch_tokens);
+uint64_t MemoryPlan::total_beside(const MemoryInUse& in_use, size_t context_length, size_t max_batch_tokens) const {
+    const uint64_t workspace = workspace_bytes(batch_rows(context_length, max_batch_tokens));
+    return weight_bytes_ + std::max(in_use.workspace + MetalTokenStream::bytes_for(config_), workspace) +
+           in_use.caches + kv_bytes(context_length, max_batch_tokens);
 }
 
-size_t MemoryPlan::longest_context(const DeviceInfo& device, uint64_t cache_bytes, size_t max_batch_tokens) const {
-    const auto fits = [&](size_t context_length) {
-        return device.recommended_bytes == 0 ||
-               total(context_length, max_batch_tokens) + cache_bytes <= device.recommended_bytes;
-    };
-    size_t longest = 0; // fits, if it is not 0
+bool MemoryPlan::fits(const DeviceInfo& device,
+                      const MemoryInUse& in_use,
+                      size_t context_length,
+                      size_t max_batch_tokens) const {
+    return device.recommended_bytes == 0 ||
+           total_beside(in_use, context_length, max_batch_tokens) <= device.recommended_bytes;
+}
+
+size_t MemoryPlan::longest_context(const DeviceInfo& device, const MemoryInUse& in_use, size_t max_batch_tokens) const {
+    // A longer context never needs less, so halving finds the last one that fits.
+    size_t longest = 0;
     size_t limit = config_.context_length;
     while (longest < limit) {
         const size_t middle = longest + (limit - longest + 1) / 2;
-        if (fits(middle)) {
+        if (fits(device, in_use, middle, max_batch_tokens)) {
             longest = middle;
         } else {
             limit = middle - 1;
@@ -104,7 +106,7 @@ gptoss_memory_estimate MemoryPlan::estimate(const DeviceInfo& device,
                                             size_t context_length,
                                             size_t max_batch_tokens) const {
     if (context_length == 0) {
-        context_length = longest_context(device, 0, max_batch_tokens);
+        context_length = longest_context(device, {}, max_batch_tokens);
     }
     if (context_length == 0) {
         context_length = std::min<size_t>(kLeastUsefulContext, config_.context_length);
@@ -115,63 +117,66 @@ gptoss_memory_estimate MemoryPlan::estimate(const DeviceInfo& device,
     estimate.weights = weight_bytes_;
     estimate.workspace = workspace_bytes(batch_rows(context_length, max_batch_tokens));
     estimate.kv_cache = kv_bytes(context_length, max_batch_tokens);
-    estimate.total = total(context_length, max_batch_tokens);
+    estimate.total = total_beside({}, context_length, max_batch_tokens);
     estimate.limit = device.recommended_bytes;
     return estimate;
 }
 
 void MemoryPlan::check_model(const DeviceInfo& device) const {
     const size_t context_length = std::min<size_t>(kLeastUsefulContext, config_.context_length);
-    if (device.recommended_bytes != 0 && total(context_length, 0) > device.recommended_bytes) {
+    if (!fits(device, {}, context_length, 0)) {
         throw Error(gptoss_status_insufficient_memory, model_sentence(device));
     }
 }
 
 void MemoryPlan::check_context(const DeviceInfo& device,
-                               uint64_t cache_bytes,
+                               const MemoryInUse& in_use,
                                size_t context_length,
                                size_t max_batch_tokens) const {
-    if (device.recommended_bytes != 0 &&
-        total(context_length, max_batch_tokens) + cache_bytes > device.recommended_bytes) {
+    if (!fits(device, in_use, context_length, max_batch_tokens)) {
         throw Error(gptoss_status_insufficient_memory,
-                    context_sentence(device, cache_bytes, context_length, max_batch_tokens));
+                    context_sentence(device, in_use, context_length, max_batch_tokens));
     }
 }
 
+// Shorter contexts are no remedy: a model that is refused has none.
 std::string MemoryPlan::model_sentence(const DeviceInfo& device) const {
     const size_t context_length = std::min<size_t>(kLeastUsefulContext, config_.context_length);
-    return sentence("The model with a context of no more than " + std::to_string(context_length) + " tokens", device, 0,
-                    context_length, 0);
+    return sentence("The model with a context of no more than " + std::to_string(context_length) + " tokens", {},
+                    device, {}, context_length, 0);
 }
 
 std::string MemoryPlan::context_sentence(const DeviceInfo& device,
-                                         uint64_t cache_bytes,
+                                         const MemoryInUse& in_use,
                                          size_t context_length,
                                          size_t max_batch_tokens) const {
-    return sentence("A context of " + std::to_string(context_length) + " tokens", device, cache_bytes, context_length,
-                    max_batch_tokens);
+    std::vector<std::string> remedies;
+    if (const size_t longest = longest_context(device, in_use, max_batch_tokens); longest != 0) {
+        remedies.push_back("a context_length of at most " + std::to_string(longest));
+    }
+    if (in_use.caches != 0) {
+        remedies.push_back("fewer contexts");
+    }
+    return sentence("A context of " + std::to_string(context_length) + " tokens", std::move(remedies), device, in_use,
+                    context_length, max_batch_tokens);
 }
 
 std::string MemoryPlan::sentence(const std::string& subject,
+                                 std::vector<std::string> remedies,
                                  const DeviceInfo& device,
-                                 uint64_t cache_bytes,
+                                 const MemoryInUse& in_use,
                                  size_t context_length,
                                  size_t max_batch_tokens) const {
     const auto up = [](uint64_t num_bytes) { return format_bytes(num_bytes, Rounding::up); };
     const size_t num_rows = batch_rows(context_length, max_batch_tokens);
-    const uint64_t needed = total(context_length, max_batch_tokens) + cache_bytes;
-    std::vector<std::string> parts = {
-        up(weight_bytes_) + " of weights",
-        up(workspace_bytes(num_rows)) + " to work on " + std::to_string(num_rows) + " tokens at once",
-        up(kv_bytes(context_length, max_batch_tokens)) + " of keys and values"};
-    std::vector<std::string> remedies;
-    if (cache_bytes != 0) {
-        parts.push_back(up(cache_bytes) + " that other contexts hold");
-        remedies.push_back("fewer contexts");
-    }
-    const size_t longest = longest_context(device, cache_bytes, max_batch_tokens);
-    if (longest != 0) {
-        remedies.push_back("a context_length of at most " + std::to_string(longest));
+    const uint64_t needed = total_beside(in_use, context_length, max_batch_tokens);
+    const uint64_t kv_cache = kv_bytes(context_length, max_batch_tokens);
+    std::vector<std::string> parts = {up(weight_bytes_) + " of weights",
+                                      up(needed - weight_bytes_ - kv_cache - in_use.caches) + " to work on " +
+                                          std::to_string(num_rows) + " tokens at once",
+                                      up(kv_cache) + " of keys and values"};
+    if (in_use.caches != 0) {
+        parts.push_back(up(in_use.caches) + " that other contexts hold");
     }
     remedies.push_back("a smaller model file");
     if (const uint64_t limit = wired_limit_mb(device, needed); limit != 0) {

@@ -8,11 +8,18 @@
 #include <cstddef>
 #include <cstdint>
 #include <string>
+#include <vector>
 
 #include "../model_config.h"
 #include "device.h"
 
 namespace gptoss::metal {
+
+// What is allocated already, in bytes.
+struct MemoryInUse {
+    uint64_t workspace = 0;
+    uint64_t caches = 0; // of all contexts
+};
 
 // Immutable; may be used from any thread. Sizes are bytes. A max_batch_tokens of 0 means the default, and one above the
 // length of the context means that length.
@@ -25,35 +32,38 @@ public:
     uint64_t workspace_bytes(size_t max_batch_tokens) const;
     // Keys and values of a context that may hold context_length tokens, when it does.
     uint64_t kv_bytes(size_t context_length, size_t max_batch_tokens) const;
-    // Weights, workspace and the cache of one context.
-    uint64_t total(size_t context_length, size_t max_batch_tokens) const;
-
-    // The longest context, in tokens, that fits beside `cache_bytes` of other contexts; at most the model's maximum.
-    // 0 if none does.
-    size_t longest_context(const DeviceInfo& device, uint64_t cache_bytes, size_t max_batch_tokens) const;
+    // Weights, workspace and the cache of one more context, and the caches of those that are there.
+    uint64_t total_beside(const MemoryInUse& in_use, size_t context_length, size_t max_batch_tokens) const;
+    // The longest context, in tokens, that fits beside what is there; at most the model's maximum. 0 if none does.
+    size_t longest_context(const DeviceInfo& device, const MemoryInUse& in_use, size_t max_batch_tokens) const;
 
     // context_length 0: the longest that fits, or if none does, that of check_model().
     gptoss_memory_estimate estimate(const DeviceInfo& device, size_t context_length, size_t max_batch_tokens) const;
 
     // Fail with insufficient_memory if what is to be created does not fit: a model with which no useful context would
-    // (4,096 tokens), and a context beside `cache_bytes` of other ones.
+    // (4,096 tokens), and a context beside what is there.
     void check_model(const DeviceInfo& device) const;
     void check_context(const DeviceInfo& device,
-                       uint64_t cache_bytes,
+                       const MemoryInUse& in_use,
                        size_t context_length,
                        size_t max_batch_tokens) const;
 
     // What these failures say, with the numbers and the remedies.
     std::string model_sentence(const DeviceInfo& device) const;
     std::string context_sentence(const DeviceInfo& device,
-                                 uint64_t cache_bytes,
+                                 const MemoryInUse& in_use,
                                  size_t context_length,
                                  size_t max_batch_tokens) const;
 
 private:
+    bool fits(const DeviceInfo& device,
+              const MemoryInUse& in_use,
+              size_t context_length,
+              size_t max_batch_tokens) const;
     std::string sentence(const std::string& subject,
+                         std::vector<std::string> remedies,
                          const DeviceInfo& device,
-                         uint64_t cache_bytes,
+                         const MemoryInUse& in_use,
                          size_t context_length,
                          size_t max_batch_tokens) const;
 
