@@ -44,11 +44,20 @@ MetalKvStorage::MetalKvStorage(Device& device,
                                const ModelConfig& config,
                                size_t max_tokens,
                                size_t max_batch_tokens,
+                               std::atomic<uint64_t>& bytes_in_use,
                                WaitUntilDone wait_until_done)
-    : MetalKvStorage(device, layout_for(config, max_tokens, max_batch_tokens), std::move(wait_until_done)) {}
+    : MetalKvStorage(
+          device, layout_for(config, max_tokens, max_batch_tokens), bytes_in_use, std::move(wait_until_done)) {}
 
-MetalKvStorage::MetalKvStorage(Device& device, const Layout& layout, WaitUntilDone wait_until_done)
-    : device_(device), layout_(layout), wait_until_done_(std::move(wait_until_done)), blocks_(layout.num_blocks) {}
+MetalKvStorage::MetalKvStorage(Device& device,
+                               const Layout& layout,
+                               std::atomic<uint64_t>& bytes_in_use,
+                               WaitUntilDone wait_until_done)
+    : device_(device),
+      layout_(layout),
+      bytes_in_use_(bytes_in_use),
+      wait_until_done_(std::move(wait_until_done)),
+      blocks_(layout.num_blocks) {}
 
 size_t MetalKvStorage::bytes_for(const ModelConfig& config,
                                  size_t num_tokens,
@@ -96,12 +105,17 @@ MetalKvStorage::Block MetalKvStorage::grown_copy(const Block& old, size_t capaci
     return grown;
 }
 
+void MetalKvStorage::replace(size_t index, Block block) {
+    bytes_in_use_ += (block.capacity - blocks_[index].capacity) * 2 * layout_.slot_bytes(); // blocks only grow
+    blocks_[index] = std::move(block);
+}
+
 void MetalKvStorage::reserve(size_t num_tokens) {
     for (size_t index = 0; index < blocks_.size(); index++) {
         const size_t capacity = layout_.slots(index, num_tokens);
         if (capacity > blocks_[index].capacity) {
             wait_for_last_use();
-            blocks_[index] = grown_copy(blocks_[index], capacity, index);
+            replace(index, grown_copy(blocks_[index], capacity, index));
         }
     }
 }
@@ -153,10 +167,10 @@ void MetalKvStorage::restore_rings(const RingSnapshot& snapshot, size_t end) {
 
 std::unique_ptr<KvStorage> MetalKvStorage::clone() const {
     wait_for_last_use();
-    auto copy = std::unique_ptr<MetalKvStorage>(new MetalKvStorage(device_, layout_, wait_until_done_));
+    auto copy = std::unique_ptr<MetalKvStorage>(new MetalKvStorage(device_, layout_, bytes_in_use_, wait_until_done_));
     for (size_t index = 0; index < blocks_.size(); index++) {
         if (blocks_[index].capacity != 0) {
-            copy->blocks_[index] = grown_copy(blocks_[index], blocks_[index].capacity, index);
+            copy->replace(index, grown_copy(blocks_[index], blocks_[index].capacity, index));
         }
     }
     return copy;

@@ -66,7 +66,7 @@ MetalBackend::MetalBackend(std::unique_ptr<Device> device,
 }
 
 std::unique_ptr<KvStorage> MetalBackend::create_kv_storage(size_t max_tokens, size_t max_batch_tokens) const {
-    return std::make_unique<MetalKvStorage>(*device_, config_, max_tokens, max_batch_tokens,
+    return std::make_unique<MetalKvStorage>(*device_, config_, max_tokens, max_batch_tokens, kv_bytes_in_use_,
                                             [this](CommandBuffer& commands) { wait_until_done(commands); });
 }
 

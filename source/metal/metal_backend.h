@@ -92,10 +92,11 @@ private:
     std::chrono::duration<double> timeout_;
     std::unique_ptr<Device> device_;
     MemoryPlan plan_;
-    mutable Pipelines pipelines_;
+    Pipelines pipelines_;
     Weights weights_;
     Workspace workspace_;
-    std::unique_ptr<Buffer> inverse_frequencies_; // fp32 [D / 2]
+    std::unique_ptr<Buffer> inverse_frequencies_;       // fp32 [D / 2]
+    mutable std::atomic<uint64_t> kv_bytes_in_use_ = 0; // of all contexts, as far as they have grown
     mutable std::atomic<bool> lost_ = false;
 
     // Of the batch.
