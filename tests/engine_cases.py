@@ -46,9 +46,22 @@ REAL_WIDTHS = Shape(
     num_kv_heads=8,
 )
 
-_shapes = {**ENGINE_SHAPES, "real_widths": REAL_WIDTHS}
+# Rings that wrap soon, and no router has a choice: rounding cannot send a token to other experts.
+RINGS_WITHOUT_ROUTING = replace(
+    TINY, num_blocks=3, sliding_window=17, num_experts=2, num_active_experts=2
+)
+
+_shapes = {
+    **ENGINE_SHAPES,
+    "real_widths": REAL_WIDTHS,
+    "rings_without_routing": RINGS_WITHOUT_ROUTING,
+}
 
 _directory = tempfile.TemporaryDirectory(prefix="gptoss-test-models-")
+
+
+def shape_of(shape_name: str) -> Shape:
+    return _shapes[shape_name]
 
 
 def model_path(shape_name: str = "tiny", embedding_scale: float = 1.0) -> Path:
