@@ -75,11 +75,11 @@ size_t MetalBackend::kv_storage_bytes(size_t num_tokens, size_t max_batch_tokens
 }
 
 size_t MetalBackend::longest_context(size_t max_batch_tokens) const {
-    return plan_.longest_context(device_->info(), {workspace_.num_bytes(), 0}, max_batch_tokens);
+    return plan_.longest_context(device_->info(), {workspace_.num_bytes(), kv_bytes_in_use_}, max_batch_tokens);
 }
 
 void MetalBackend::check_context_fits(size_t context_length, size_t max_batch_tokens) const {
-    plan_.check_context(device_->info(), {workspace_.num_bytes(), 0}, context_length, max_batch_tokens);
+    plan_.check_context(device_->info(), {workspace_.num_bytes(), kv_bytes_in_use_}, context_length, max_batch_tokens);
 }
 
 std::unique_ptr<TokenStream> MetalBackend::start_stream(const StreamStart& start) {
