@@ -35,3 +35,12 @@ if(NOT APPLE)
     "-Wl,--version-script=${CMAKE_CURRENT_BINARY_DIR}/native_exports.map"
     "$<$<CONFIG:Release>:-s>")
 endif()
+if(gptoss_metal STREQUAL "host")
+  # The device looks for its kernels beside the extension first: so they are there when the build folder is gone.
+  add_dependencies(_native gptoss_metal_host_kernels)
+  add_custom_command(TARGET _native POST_BUILD
+    COMMAND "${CMAKE_COMMAND}" -E rm -rf "$<TARGET_FILE_DIR:_native>/metal_host_kernels"
+    COMMAND "${CMAKE_COMMAND}" -E copy_directory
+      "${gptoss_metal_host_kernels}" "$<TARGET_FILE_DIR:_native>/metal_host_kernels"
+    VERBATIM)
+endif()

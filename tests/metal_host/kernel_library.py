@@ -13,9 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from metal_host import sanitizer
-from metal_host.compiler import MODES, build_kernels, build_machine, find_compiler
+from metal_host.compiled_library import compile_library
+from metal_host.compiler import MODES
 from metal_host.locations import resolve_locations
-from metal_host.source import Kernel, read_source
+from metal_host.source import Kernel
 from metal_host.traffic import Traffic, read_barriers_reached, read_traffic
 
 NUM_BUFFER_INDICES = 31
@@ -43,6 +44,7 @@ class _Buffer(ctypes.Structure):  # metal_host_buffer in launch.h
         ("size", ctypes.c_uint64),
         ("is_given", ctypes.c_uint32),
         ("is_writable", ctypes.c_uint32),
+        ("kept", ctypes.c_void_p),
     )
 
 
@@ -69,24 +71,6 @@ class _Request(ctypes.Structure):  # metal_host_launch_request in launch.h
         ("skipped_file", ctypes.c_char_p),
         ("skipped_line", ctypes.c_int32),
     )
-
-
-@dataclass(frozen=True)
-class CompiledLibrary:
-    """Where the compiled kernels of a file are, and the machine that they are linked with."""
-
-    kernels: dict[str, Kernel]
-    machine: Path  # a shared object, as is the next
-    binary: Path
-
-
-def compile_library(path: Path, mode: str, compiler: str | None = None) -> CompiledLibrary:
-    """Compiles a .metal file, unless the cache has it."""
-    source = read_source(path.resolve())
-    chosen = find_compiler(mode, compiler)
-    machine = build_machine(chosen, mode)
-    binary = build_kernels(chosen, source, path.stem, mode, machine)
-    return CompiledLibrary(source.kernels, machine, binary)
 
 
 # A launch and what is read of it afterwards belong together.

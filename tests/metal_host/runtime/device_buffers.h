@@ -1,14 +1,17 @@
-// Device memory of one launch: copies of the caller's arrays, each between inaccessible pages.
+// Device memory of one launch: copies of the caller's arrays, each between inaccessible pages (guarded_copy.h).
 //
-// An access outside a buffer faults (see faults.h), or is reported by AddressSanitizer or the tracer. The end of a
-// buffer is up to 15 bytes away from the page behind it, so that the buffer is aligned to 16 bytes: those hold a guard
-// pattern. Arrays of the caller that overlap get one copy together, so that aliases alias here as well.
+// An access outside a buffer faults (see faults.h), or is reported by AddressSanitizer or the tracer. Arrays of the
+// caller that overlap get one copy together, so that aliases alias here as well. What only is read may have been copied
+// before: then all launches share that copy.
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <string>
 #include <vector>
+
+#include "guarded_copy.h"
 
 namespace metal_host {
 
@@ -19,12 +22,12 @@ public:
         int index;
         std::byte* data;
         std::size_t size;
-        bool writable;    // by this kernel
-        std::string name; // the parameter's
+        bool writable;            // by this kernel
+        std::string name;         // the parameter's
+        const guarded_copy* kept; // of `data`, or null: this launch makes a copy of its own
     };
 
     explicit device_buffers(std::vector<binding> bindings);
-    ~device_buffers();
     device_buffers(const device_buffers&) = delete;
     device_buffers& operator=(const device_buffers&) = delete;
 
@@ -32,9 +35,6 @@ public:
 
     // Where the kernel finds the buffer of bindings()[i].
     std::byte* address(std::size_t i) const;
-
-    // Bytes around every buffer that belong to it alone and may not be accessed.
-    static constexpr std::size_t guard_size = 64 << 10;
 
     // Writes the contents of writable buffers back into the caller's arrays.
     void copy_back();
@@ -47,18 +47,17 @@ public:
 
 private:
     // One copy of one or several bindings.
-    struct copy {
+    struct range {
         std::byte* source; // the caller's
         std::size_t size;
-        std::byte* mapping = nullptr;
-        std::size_t mapping_size = 0;
-        std::byte* data = nullptr; // in the mapping
+        std::unique_ptr<guarded_copy> copy;
     };
 
-    const copy& copy_of(const binding& b) const;
+    const range& range_of(const binding& b) const;
+    const guarded_copy& copy_of(const binding& b) const;
 
     std::vector<binding> bindings_;
-    std::vector<copy> copies_;
+    std::vector<range> ranges_; // by their source
 };
 
 } // namespace metal_host

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <memory>
 
+#include <pthread.h>
 #include <ucontext.h>
 
 #include "machine.h"
@@ -23,6 +24,7 @@ struct sigaction previous[std::size(signals)];
 stack_t previous_stack;
 std::unique_ptr<std::byte[]> signal_stack;
 std::string fault_text;
+pthread_t launching_thread; // others may fault at the same time, and not in a kernel
 
 std::string describe_fault(int signal, const void* address, const void* program_counter) {
     const std::string at = " at " + code_location(program_counter);
@@ -68,7 +70,7 @@ const void* program_counter_of([[maybe_unused]] const ucontext_t* context) {
 // Allocating here is safe: the signal is the kernel's own, and kernels do not allocate.
 void handle(int signal, siginfo_t* information, void* interrupted) {
     auto* context = static_cast<ucontext_t*>(interrupted);
-    if (is_thread_running()) {
+    if (is_thread_running() && pthread_equal(pthread_self(), launching_thread) != 0) {
         fault_text = describe_fault(signal, information->si_addr, program_counter_of(context));
         scheduler& machine = the_scheduler();
         if (redirect(context, machine.stack_top_of_running_thread())) {
@@ -106,6 +108,7 @@ std::string describe_address(const void* address) {
 
 fault_handler::fault_handler(std::function<std::string(const void*)> describe) {
     describe_device_memory = std::move(describe);
+    launching_thread = pthread_self();
     if (signal_stack == nullptr) {
         signal_stack = std::make_unique<std::byte[]>(signal_stack_size);
     }

@@ -4,6 +4,7 @@
 #include <memory>
 #include <mutex>
 #include <numeric>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -55,17 +56,16 @@ const kernel_record& find_kernel(const std::vector<kernel_record>& kernels, cons
     throw launch_error{"there is no kernel " + name + " in this library; it has: " + names};
 }
 
-void set_constants(const std::vector<constant_record>& records, const metal_host_launch_request& request) {
-    const constant_value* end = request.constants + request.num_constants;
-    for (const constant_value* given = request.constants; given != end; ++given) {
-        if (std::none_of(records.begin(), records.end(), [&](const auto& r) { return r.index == given->index; })) {
-            throw launch_error{"there is no function constant " + number(given->index) + " in this library"};
+void set_constants(const std::vector<constant_record>& records, std::span<const constant_value> values) {
+    for (const constant_value& given : values) {
+        if (std::none_of(records.begin(), records.end(), [&](const auto& r) { return r.index == given.index; })) {
+            throw launch_error{"there is no function constant " + number(given.index) + " in this library"};
         }
     }
     for (const constant_record& record : records) {
-        const constant_value* given =
-            std::find_if(request.constants, end, [&](const auto& g) { return record.index == g.index; });
-        if (!record.assign(given != end ? given : nullptr)) {
+        const auto given =
+            std::find_if(values.begin(), values.end(), [&](const auto& g) { return record.index == g.index; });
+        if (!record.assign(given != values.end() ? &*given : nullptr)) {
             throw launch_error{"the value for function constant " + number(given->index) + " (" + record.name +
                                ") does not fit its type"};
         }
@@ -133,7 +133,8 @@ std::vector<device_buffers::binding> check_buffers(const kernel_record& kernel, 
             throw launch_error{describe(p) + " is at an address that is not a multiple of " + number(p.alignment) +
                                " bytes, as its elements need"};
         }
-        bindings.push_back({p.index, static_cast<std::byte*>(given.data), given.size, p.is_writable, p.name});
+        bindings.push_back({p.index, static_cast<std::byte*>(given.data), given.size, p.is_writable, p.name,
+                            reinterpret_cast<const guarded_copy*>(given.kept)});
     }
     for (int i = 0; i < num_buffer_indices; ++i) {
         if (buffers[i].is_given != 0 && !used[i] && buffers[i].data != nullptr) {
@@ -250,7 +251,7 @@ void begin_trace(const device_buffers& buffers) {
     std::vector<trace::region> regions;
     for (std::size_t i = 0; i < buffers.bindings().size(); ++i) {
         const device_buffers::binding& b = buffers.bindings()[i];
-        regions.push_back({buffers.address(i), b.size, device_buffers::guard_size, device_buffers::guard_size, b.index,
+        regions.push_back({buffers.address(i), b.size, guarded_copy::guard_size, guarded_copy::guard_size, b.index,
                            b.name.c_str(), b.writable});
     }
     const stack_pool& stacks = the_scheduler().stacks();
@@ -261,7 +262,7 @@ void begin_trace(const device_buffers& buffers) {
 text launch(const kernel_record& kernel,
             const std::vector<constant_record>& constants,
             const metal_host_launch_request& request) {
-    set_constants(constants, request);
+    set_constants(constants, {request.constants, request.num_constants});
     check_grid(kernel, to_extent(request.grid), to_extent(request.threads_per_threadgroup));
     device_buffers buffers(check_buffers(kernel, request.buffers));
     arguments = {};
@@ -290,21 +291,33 @@ text launch(const kernel_record& kernel,
     return error;
 }
 
-} // namespace
-} // namespace metal_host
+void describe_kernel(const kernel_record& kernel,
+                     const std::vector<constant_record>& constants,
+                     std::span<const constant_value> values,
+                     metal_host_signature& signature) {
+    set_constants(constants, values);
+    signature.most_threads = kernel.most_threads != 0 ? kernel.most_threads : most_threads_per_threadgroup;
+    signature.num_parameters = 0;
+    for (const parameter& p : kernel.parameters) {
+        if (p.kind != parameter_kind::position && is_present(p)) {
+            signature.parameters[signature.num_parameters++] = {p.kind == parameter_kind::threadgroup_memory,
+                                                                static_cast<uint32_t>(p.index), p.is_writable, p.name};
+        }
+    }
+}
 
-const char* metal_host_launch(const void* kernels,
-                              const void* constants,
-                              const char* kernel,
-                              const metal_host_launch_request* request) {
-    using namespace metal_host;
-    static std::mutex one_at_a_time;
-    static std::string error;
+// There is one machine, and function constants are variables of the kernels' library.
+std::mutex one_at_a_time;
+
+// Calls `call` for a kernel. Returns its error, or null.
+template <class Call>
+const char* with_kernel(const void* kernels, const void* constants, const char* kernel, Call call) {
+    static thread_local std::string error;
     const std::lock_guard lock(one_at_a_time);
     try {
         const kernel_record& record = find_kernel(*static_cast<const std::vector<kernel_record>*>(kernels), kernel);
         try {
-            error = launch(record, *static_cast<const std::vector<constant_record>*>(constants), *request);
+            error = call(record, *static_cast<const std::vector<constant_record>*>(constants));
         } catch (const launch_error& e) {
             error = "kernel " + std::string(kernel) + ": " + e.message;
         }
@@ -316,6 +329,48 @@ const char* metal_host_launch(const void* kernels,
     return error.empty() ? nullptr : error.c_str();
 }
 
+} // namespace
+} // namespace metal_host
+
+const char* metal_host_launch(const void* kernels,
+                              const void* constants,
+                              const char* kernel,
+                              const metal_host_launch_request* request) {
+    using namespace metal_host;
+    return with_kernel(kernels, constants, kernel,
+                       [&](const kernel_record& record, const std::vector<constant_record>& constant_records) {
+                           return launch(record, constant_records, *request);
+                       });
+}
+
 uint64_t metal_host_switches() {
     return metal_host::the_scheduler().num_switches();
+}
+
+const char* metal_host_describe(const void* kernels,
+                                const void* constants,
+                                const char* kernel,
+                                const metal_host::constant_value* values,
+                                uint64_t num_values,
+                                metal_host_signature* signature) {
+    using namespace metal_host;
+    return with_kernel(kernels, constants, kernel,
+                       [&](const kernel_record& record, const std::vector<constant_record>& constant_records) {
+                           describe_kernel(record, constant_records, {values, num_values}, *signature);
+                           return text();
+                       });
+}
+
+const metal_host_kept* metal_host_keep(const void* data, uint64_t size) {
+    try {
+        auto copy = std::make_unique<metal_host::guarded_copy>(static_cast<const std::byte*>(data), size);
+        copy->forbid_writes();
+        return reinterpret_cast<const metal_host_kept*>(copy.release());
+    } catch (const std::bad_alloc&) {
+        return nullptr;
+    }
+}
+
+void metal_host_release(const metal_host_kept* kept) {
+    delete reinterpret_cast<const metal_host::guarded_copy*>(kept);
 }

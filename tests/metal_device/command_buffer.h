@@ -1,0 +1,67 @@
+// A command buffer of the host device: encoded by its caller, run by the device's thread (executor.h).
+#pragma once
+
+#include <chrono>
+#include <condition_variable>
+#include <cstdint>
+#include <exception>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <vector>
+
+#include "dispatch.h"
+#include "metal/device.h"
+
+namespace gptoss::metal::host {
+
+class Executor;
+
+class HostCommandBuffer final : public CommandBuffer, public std::enable_shared_from_this<HostCommandBuffer> {
+public:
+    HostCommandBuffer(std::shared_ptr<Executor> executor, std::string label)
+        : executor_(std::move(executor)), label_(std::move(label)) {}
+
+    void use(const Pipeline& pipeline) override;
+    void bind(uint32_t index, const Slice& slice) override;
+    void bind_bytes(uint32_t index, std::span<const std::byte> bytes) override;
+    void bind_threadgroup_memory(uint32_t index, size_t num_bytes) override;
+    void dispatch(Extent threadgroups, Extent threads_per_threadgroup) override;
+    void barrier() override;
+    void commit() override;
+    double wait(std::chrono::steady_clock::time_point deadline) override;
+
+    // ---- For the executor, after commit()
+    const std::string& label() const { return label_; }
+    const std::vector<Dispatch>& dispatches() const { return dispatches_; }
+    const std::vector<size_t>& barriers() const { return barriers_; } // before which dispatch, ascending
+    const std::string& encoding_error() const { return encoding_error_; }
+
+    // Ends wait(). `error`: null if all dispatches ran.
+    void finish(double seconds, std::exception_ptr error);
+
+private:
+    void check_encoding(const char* call) const;
+    void note_error(const std::string& error);
+
+    const std::shared_ptr<Executor> executor_;
+    const std::string label_;
+
+    // Encoding.
+    std::shared_ptr<const Kernel> kernel_;
+    Bindings bindings_;
+    std::vector<Dispatch> dispatches_;
+    std::vector<size_t> barriers_;
+    std::string encoding_error_; // the first
+    bool is_committed_ = false;
+
+    // The result, by mutex_.
+    std::mutex mutex_;
+    std::condition_variable finished_;
+    bool is_finished_ = false;
+    bool has_timed_out_ = false;
+    double seconds_ = 0;
+    std::exception_ptr error_;
+};
+
+} // namespace gptoss::metal::host

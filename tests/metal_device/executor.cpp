@@ -1,0 +1,149 @@
+#include "executor.h"
+
+#include <algorithm>
+#include <chrono>
+#include <numeric>
+#include <random>
+
+#include "command_buffer.h"
+#include "errors.h"
+#include "hazards.h"
+#include "report.h"
+
+namespace gptoss::metal::host {
+
+namespace {
+
+[[noreturn]] void fail_commands(const HostCommandBuffer& commands, const std::string& why) {
+    fail(gptoss_status_internal_error, "The GPU could not do the work '", commands.label(), "': ", why);
+}
+
+std::exception_ptr closed_error(const HostCommandBuffer& commands) {
+    try {
+        fail_commands(commands, "its device was closed before.");
+    } catch (...) {
+        return std::current_exception();
+    }
+}
+
+} // namespace
+
+Executor::Executor(const Settings& settings) : settings_(settings), thread_([this] { run_thread(); }) {}
+
+void Executor::submit(std::shared_ptr<HostCommandBuffer> commands) {
+    {
+        const std::lock_guard lock(mutex_);
+        if (!is_closed_) {
+            queue_.push_back(std::move(commands));
+            changed_.notify_all();
+            return;
+        }
+    }
+    commands->finish(0, closed_error(*commands));
+}
+
+void Executor::close() {
+    {
+        const std::lock_guard lock(mutex_);
+        is_closed_ = true;
+        changed_.notify_all();
+    }
+    thread_.join();
+}
+
+void Executor::wait_until_closed() {
+    std::unique_lock lock(mutex_);
+    changed_.wait(lock, [this] { return is_closed_; });
+}
+
+void Executor::run_thread() {
+    for (;;) {
+        std::shared_ptr<HostCommandBuffer> commands;
+        {
+            std::unique_lock lock(mutex_);
+            changed_.wait(lock, [this] { return is_closed_ || !queue_.empty(); });
+            if (queue_.empty()) {
+                return;
+            }
+            commands = std::move(queue_.front());
+            queue_.pop_front();
+        }
+        run(*commands);
+    }
+}
+
+void Executor::run(HostCommandBuffer& commands) {
+    const auto start = std::chrono::steady_clock::now();
+    std::exception_ptr error;
+    try {
+        ++num_started_;
+        if (num_started_ == settings_.faults.hang) {
+            wait_until_closed();
+            is_hung_ = true;
+        }
+        if (is_hung_) {
+            fail_commands(commands, "its device was closed before.");
+        }
+        run_dispatches(commands);
+        append_report(commands);
+    } catch (...) {
+        error = std::current_exception();
+    }
+    const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - start;
+    commands.finish(seconds.count(), error);
+}
+
+void Executor::run_dispatches(const HostCommandBuffer& commands) {
+    const std::vector<Dispatch>& dispatches = commands.dispatches();
+    std::string error = commands.encoding_error();
+    error = error.empty() ? find_hazard(dispatches, commands.barriers()) : error;
+    if (!error.empty()) {
+        fail_commands(commands, error + ". This is a defect of gptoss: please report it.");
+    }
+    const bool fails = num_started_ == settings_.faults.failure;
+    const size_t num_to_run = fails ? dispatches.size() / 2 : dispatches.size();
+    std::optional<uint64_t> seed;
+    if (settings_.order_seed) {
+        seed = *settings_.order_seed + num_launches_;
+    }
+    const std::vector<size_t> order = dispatch_order(commands, seed.value_or(0));
+    for (size_t i = 0; i < num_to_run; i++) {
+        if (seed) {
+            seed = *settings_.order_seed + num_launches_++;
+        }
+        error = dispatches[order[i]].run(seed);
+        if (!error.empty()) {
+            fail_commands(commands, dispatch_name(dispatches, order[i]) + ": " + error +
+                                        ". This is a defect of gptoss: please report it.");
+        }
+    }
+    if (fails) {
+        fail_commands(commands,
+                      "a failure was simulated when half of it was done (GPTOSS_METAL_HOST_FAULTS). Try "
+                      "again; if it fails again, use the backend 'cpu'.");
+    }
+}
+
+std::vector<size_t> Executor::dispatch_order(const HostCommandBuffer& commands, uint64_t seed) const {
+    std::vector<size_t> order(commands.dispatches().size());
+    std::iota(order.begin(), order.end(), size_t{0});
+    if (settings_.order_seed) {
+        std::mt19937_64 random(seed);
+        auto begin = order.begin();
+        for (const size_t barrier : commands.barriers()) {
+            const auto end = order.begin() + static_cast<std::ptrdiff_t>(barrier);
+            std::shuffle(begin, end, random);
+            begin = end;
+        }
+        std::shuffle(begin, order.end(), random);
+    }
+    return order;
+}
+
+void Executor::append_report(const HostCommandBuffer& commands) const {
+    if (!settings_.report.empty()) {
+        append_line(settings_.report, report_line(commands.label(), commands.dispatches(), commands.barriers()));
+    }
+}
+
+} // namespace gptoss::metal::host
