@@ -124,6 +124,9 @@ template <class Copy>
 void MetalKvStorage::for_each_ring_piece(size_t end, size_t count, const Copy& copy) const {
     const size_t slot_bytes = layout_.slot_bytes();
     size_t offset = 0; // in the snapshot
+    if (count == 0) {
+        return; // there may be no memory yet
+    }
     for (size_t index = 0; index < blocks_.size(); index++) {
         if (!is_sliding_block(index)) {
             continue;
