@@ -424,6 +424,12 @@ struct gptoss_sampling_options {
     const struct gptoss_logit_bias* logit_biases; /* [num_logit_biases] */
     gptoss_progress_callback progress;            /* called as in process_with_progress for every token; may be null */
     void* user_data;                              /* for progress */
+    /*
+     * How many more tokens the caller expects to sample with the same options after this call. A GPU then works ahead
+     * while the caller looks at the tokens of this call; without it, it waits for the next call. It changes no token,
+     * and what was done ahead in vain is dropped. 0: none.
+     */
+    size_t num_tokens_ahead;
 };
 
 GPTOSS_ABI void gptoss_sampling_options_init(struct gptoss_sampling_options* options);

@@ -63,11 +63,13 @@ public:
     // the keys and values of its position, for which the storage must have room. After a stop token, the pass is the
     // last one that does anything, and no token is drawn.
     virtual void submit() = 0;
-    // Waits for the oldest token that was submitted and not read. Throws what Sampler::sample() throws.
+    // Waits for the oldest token that was submitted and not read; then the passes before it are done, too. Throws what
+    // Sampler::sample() throws, or why the backend failed: the token is read then as well, and no other follows.
     virtual SampledToken read() = 0;
     // Whether all that was submitted is read.
     virtual bool is_drained() const = 0;
-    // [V] that the last forward pass left, after waiting for it.
+    // [V] that the last forward pass left, after waiting for it; before any, the ones that it began with. Throws if
+    // one of the passes failed.
     virtual std::span<const float> logits() = 0;
 };
 

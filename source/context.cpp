@@ -34,7 +34,8 @@ Context::Context(std::shared_ptr<const Model> model,
       max_batch_tokens_(max_batch_tokens),
       cache_(std::move(cache)) {}
 
-std::unique_ptr<Context> Context::copy() const {
+std::unique_ptr<Context> Context::copy() {
+    end_stream();
     std::unique_ptr<Context> result(new Context(model_, cache_->clone(), max_tokens_, max_batch_tokens_));
     result->tokens_ = tokens_;
     result->cached_tokens_ = cached_tokens_;
@@ -75,6 +76,7 @@ void Context::append(std::span<const uint32_t> tokens) {
              ": shorten the input, or create the context with a larger context_length (the model's maximum is ",
              model_->config().context_length, ").");
     }
+    end_stream();
     tokens_.reserve(tokens_.size() + tokens.size());
     for (const uint32_t token : tokens) {
         push_token(token);
@@ -90,6 +92,7 @@ void Context::truncate(size_t num_tokens) {
         fail(gptoss_status_invalid_argument, "The context holds ", tokens_.size(), " tokens and cannot keep the first ",
              num_tokens, ": truncate to ", tokens_.size(), " or fewer.");
     }
+    end_stream();
     if (num_tokens < tokens_.size()) {
         tokens_.resize(num_tokens);
         num_shared_ = std::min(num_shared_, num_tokens);
@@ -123,6 +126,7 @@ void Context::process(std::span<Context* const> contexts, const Progress& progre
             fail(gptoss_status_invalid_state,
                  "The context is empty: append at least one token before it is processed.");
         }
+        context->end_stream();
         if (!context->logits_are_current()) {
             num_total += context->tokens_.size() - context->rewind_to_shared_prefix();
             max_batch_tokens = std::min(max_batch_tokens, context->max_batch_tokens_);
@@ -199,6 +203,19 @@ std::span<const float> Context::logits(const Progress& progress) {
     return logits_;
 }
 
+void Context::add_sampled(const SampledToken& sampled,
+                          uint32_t* tokens_out,
+                          float* log_probabilities_out,
+                          size_t& num_out) {
+    generated_[sampled.token]++;
+    push_token(sampled.token);
+    tokens_out[num_out] = sampled.token;
+    if (log_probabilities_out != nullptr) {
+        log_probabilities_out[num_out] = sampled.log_probability;
+    }
+    num_out++;
+}
+
 gptoss_finish_reason Context::sample(const gptoss_sampling_options& options,
                                      size_t max_tokens,
                                      uint32_t* tokens_out,
@@ -216,17 +233,14 @@ gptoss_finish_reason Context::sample(const gptoss_sampling_options& options,
              model_->config().context_length, ").");
     }
     tokens_.reserve(tokens_.size() + std::min(max_tokens, max_tokens_ - tokens_.size()));
+    if (ensure_stream(options)) {
+        return sample_from_stream(options, sampler, max_tokens, tokens_out, log_probabilities_out, num_tokens_out);
+    }
     while (tokens_.size() < max_tokens_) {
         const std::span<const float> current = logits({options.progress, options.user_data});
         const SampledToken sampled = sampler.sample(current, {tokens_, generated_}, tokens_.size());
 
-        push_token(sampled.token);
-        generated_[sampled.token]++;
-        tokens_out[num_tokens_out] = sampled.token;
-        if (log_probabilities_out != nullptr) {
-            log_probabilities_out[num_tokens_out] = sampled.log_probability;
-        }
-        num_tokens_out++;
+        add_sampled(sampled, tokens_out, log_probabilities_out, num_tokens_out);
         if (sampler.is_stop_token(sampled.token)) {
             return gptoss_finish_reason_stop;
         }
@@ -235,6 +249,98 @@ gptoss_finish_reason Context::sample(const gptoss_sampling_options& options,
         }
     }
     return gptoss_finish_reason_context_length;
+}
+
+bool Context::ensure_stream(const gptoss_sampling_options& options) {
+    if (stream_ != nullptr && stream_->has_options(options)) {
+        return true;
+    }
+    if (!backend_samples_) {
+        return false;
+    }
+    const Progress progress = {options.progress, options.user_data};
+    logits(progress);
+    // Logits outlive what they were computed from: a batch that failed later may have overwritten a ring, and one that
+    // was stopped may have gone on beyond these tokens.
+    if (num_shared_ < tokens_.size() || cache_->resume_position(tokens_.size()) < tokens_.size()) {
+        logits_num_tokens_ = 0;
+        logits(progress);
+    }
+    rewind_to_shared_prefix();
+    stream_ = ContextStream::start(*model_, *cache_,
+                                   {&cache_->storage(), tokens_.size(), logits_, options, {tokens_, generated_}});
+    backend_samples_ = stream_ != nullptr;
+    return backend_samples_;
+}
+
+gptoss_finish_reason Context::sample_from_stream(const gptoss_sampling_options& options,
+                                                 const Sampler& sampler,
+                                                 size_t max_tokens,
+                                                 uint32_t* tokens_out,
+                                                 float* log_probabilities_out,
+                                                 size_t& num_tokens_out) {
+    const size_t num_expected = max_tokens + std::min(options.num_tokens_ahead, SIZE_MAX - max_tokens);
+    try {
+        while (tokens_.size() < max_tokens_) {
+            if (aborted_.exchange(false)) {
+                fail(gptoss_status_aborted, "Sampling was aborted after ", num_tokens_out, " of at most ", max_tokens,
+                     " tokens; the context is intact.");
+            }
+            if (options.progress != nullptr && options.progress(options.user_data, 0, 1) != 0) {
+                fail(gptoss_status_aborted, "Sampling was stopped by its progress callback after ", num_tokens_out,
+                     " of at most ", max_tokens, " tokens; the context is intact.");
+            }
+            if (stream_->num_unread() == 0) {
+                stream_->submit();
+            }
+            const bool another_one = num_tokens_out + 1 < num_expected && tokens_.size() + 1 < max_tokens_;
+            if (another_one && stream_->can_submit_ahead()) {
+                stream_->submit();
+            }
+            const SampledToken sampled = stream_->read();
+            commit_processed(tokens_.size()); // the logits that it was drawn from came after all of them
+
+            add_sampled(sampled, tokens_out, log_probabilities_out, num_tokens_out);
+            if (options.progress != nullptr) {
+                options.progress(options.user_data, 1, 1); // too late to stop this token
+            }
+            if (sampler.is_stop_token(sampled.token)) {
+                end_stream(); // a pass in flight processes it: then it is cached, and nothing was in vain
+                return gptoss_finish_reason_stop;
+            }
+            if (num_tokens_out == max_tokens) {
+                return gptoss_finish_reason_length;
+            }
+        }
+    } catch (...) {
+        end_stream();
+        throw;
+    }
+    return gptoss_finish_reason_context_length;
+}
+
+void Context::commit_processed(size_t end) {
+    for (size_t position = cache_->num_tokens(); position < end; position++) {
+        cached_tokens_.push_back(tokens_[position]);
+        num_shared_ = position + 1;
+        cache_->commit(1);
+    }
+}
+
+void Context::end_stream() {
+    const std::unique_ptr<ContextStream> stream = std::move(stream_);
+    if (stream == nullptr) {
+        return;
+    }
+    try {
+        const std::span<const float> logits = stream->logits();
+        commit_processed(std::min(stream->end(), tokens_.size()));
+        if (stream->end() == tokens_.size()) {
+            logits_.assign(logits.begin(), logits.end());
+            logits_num_tokens_ = tokens_.size();
+        }
+    } catch (...) { // NOLINT: see the header
+    }
 }
 
 } // namespace gptoss

@@ -8,6 +8,7 @@
 #include <unordered_map>
 #include <vector>
 
+#include "context_stream.h"
 #include "kv_cache.h"
 #include "model.h"
 #include "sampler.h"
@@ -26,7 +27,7 @@ public:
     // context_length 0: the longest that fits; max_batch_tokens 0: the default. Fails with insufficient_memory if the
     // backend's memory could not hold the context when it is full.
     Context(std::shared_ptr<const Model> model, size_t context_length, size_t max_batch_tokens);
-    std::unique_ptr<Context> copy() const;
+    std::unique_ptr<Context> copy();
 
     const Model& model() const { return *model_; }
     const std::vector<uint32_t>& tokens() const { return tokens_; }
@@ -65,6 +66,22 @@ private:
     // Makes the cache end where processing has to go on, and returns that position.
     size_t rewind_to_shared_prefix();
     void push_token(uint32_t token);
+    // Adds a sampled token and hands it out.
+    void add_sampled(const SampledToken& sampled, uint32_t* tokens_out, float* log_probabilities_out, size_t& num_out);
+
+    // Makes sure that there is a stream with these options. False: the backend does not sample.
+    bool ensure_stream(const gptoss_sampling_options& options);
+    gptoss_finish_reason sample_from_stream(const gptoss_sampling_options& options,
+                                            const Sampler& sampler,
+                                            size_t max_tokens,
+                                            uint32_t* tokens_out,
+                                            float* log_probabilities_out,
+                                            size_t& num_tokens_out);
+    // The keys and values of tokens_[0, end) are in the storage.
+    void commit_processed(size_t end);
+    // Waits for what is in flight, keeps what it has processed, and drops what it has drawn ahead. What fails here is
+    // not kept, and fails again when it is processed again.
+    void end_stream();
 
     std::shared_ptr<const Model> model_;
     size_t max_tokens_;
@@ -78,6 +95,11 @@ private:
     size_t logits_num_tokens_ = 0;        // 0: there are none
     std::unordered_map<uint32_t, uint32_t> generated_; // tokens sampled since the last append, with their counts
     std::atomic<bool> aborted_ = false;
+
+    // While there is one, tokens_ are those that it began with and those that it has drawn. Nothing else may use the
+    // cache meanwhile: what changes the tokens or processes them ends the stream first.
+    std::unique_ptr<ContextStream> stream_;
+    bool backend_samples_ = true; // until it turns out that it does not
 };
 
 } // namespace gptoss

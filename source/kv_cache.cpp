@@ -81,7 +81,9 @@ void KvCache::prepare(size_t count) {
     while (capacity < end) {
         capacity *= 2;
     }
-    storage_->reserve(std::max(end, std::min(capacity, max_tokens_)));
+    const size_t num_wanted = std::max(end, std::min(capacity, max_tokens_));
+    storage_->reserve(num_wanted);
+    num_reserved_ = std::max(num_reserved_, num_wanted);
     // From here on the slots of [num_tokens_, end) may be overwritten, and with them what was a ring's length before.
     // What a ring holds behind num_tokens_ is of a discarded continuation: it is not to be resumed from.
     ring_end_ = end;
@@ -90,15 +92,23 @@ void KvCache::prepare(size_t count) {
 
 void KvCache::commit(size_t count) {
     num_tokens_ += count;
-    const size_t last = snapshots_.empty() ? 0 : snapshots_.back().position;
-    if (num_tokens_ >= last + kSnapshotInterval) {
+    if (snapshot_is_due(num_tokens_)) {
         take_snapshot();
     }
 }
 
+bool KvCache::snapshot_is_due(size_t num_tokens) const {
+    const size_t last = snapshots_.empty() ? 0 : snapshots_.back().position;
+    return !rings_hold_everything() && num_tokens >= last + kSnapshotInterval;
+}
+
+bool KvCache::can_run_ahead(size_t count) const {
+    return num_tokens_ + count <= num_reserved_ && !snapshot_is_due(num_tokens_ + count);
+}
+
 void KvCache::take_snapshot() {
-    if (num_tokens_ == 0 || max_tokens_ <= storage_->ring_slots()) {
-        return; // rings that hold the whole context can always rewind
+    if (num_tokens_ == 0 || rings_hold_everything()) {
+        return;
     }
     if (!snapshots_.empty() && snapshots_.back().position == num_tokens_) {
         return;

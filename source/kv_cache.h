@@ -63,6 +63,10 @@ public:
     void prepare(size_t count);
     void commit(size_t count);
 
+    // Whether `count` more tokens fit what was reserved before, and committing them takes no snapshot: then work on
+    // tokens that were prepared already may be in flight meanwhile, because the storage is neither moved nor copied.
+    bool can_run_ahead(size_t count) const;
+
     // Remembers the rings as they are at num_tokens().
     void take_snapshot();
 
@@ -72,6 +76,9 @@ private:
         std::shared_ptr<const RingSnapshot> rings;
     };
 
+    // Then they can always rewind.
+    bool rings_hold_everything() const { return max_tokens_ <= storage_->ring_slots(); }
+    bool snapshot_is_due(size_t num_tokens) const;
     bool rings_reach(size_t position) const;
     const Snapshot* snapshot_for(size_t position) const;
     void forget_one_snapshot();
@@ -80,6 +87,7 @@ private:
     size_t window_;
     size_t max_tokens_;
     size_t num_tokens_ = 0;
+    size_t num_reserved_ = 0; // positions that the storage was asked to make room for
     // Ring positions [ring_begin_, ring_end_) are intact. ring_end_ exceeds num_tokens_ after a failed batch.
     size_t ring_begin_ = 0;
     size_t ring_end_ = 0;

@@ -6,10 +6,15 @@
 namespace gptoss {
 
 Model::Model(const std::string& path, gptoss_backend backend, uint32_t num_threads)
+    : Model(path, [&](std::shared_ptr<const MappedFile> mapping, std::shared_ptr<const ModelFile> file) {
+          return create_backend(backend, num_threads, std::move(mapping), std::move(file));
+      }) {}
+
+Model::Model(const std::string& path, const BackendFactory& create)
     : mapping_(MappedFile::open(path)),
       file_(std::make_shared<const ModelFile>(ModelFile::parse(mapping_->bytes(), path))),
       tokenizer_(std::make_shared<const Tokenizer>(mapping_, file_)),
-      backend_(create_backend(backend, num_threads, mapping_, file_)) {}
+      backend_(create(mapping_, file_)) {}
 
 gptoss_memory_use Model::memory_use() const {
     return {mapping_->bytes().size(), backend_->workspace_bytes()};

@@ -13,10 +13,15 @@
 
 namespace gptoss {
 
-// Immutable but for the backend's workspace, which one batch at a time may use.
+// Immutable but for the backend's workspace, which one batch or stream at a time may use.
 class Model {
 public:
+    using BackendFactory =
+        std::function<std::unique_ptr<Backend>(std::shared_ptr<const MappedFile>, std::shared_ptr<const ModelFile>)>;
+
     Model(const std::string& path, gptoss_backend backend, uint32_t num_threads);
+    // With a backend of the caller's making.
+    Model(const std::string& path, const BackendFactory& create);
 
     const ModelConfig& config() const { return file_->config(); }
     const ModelFile& file() const { return *file_; }
@@ -34,6 +39,13 @@ public:
     void run(const Batch& batch,
              const std::function<void()>& checkpoint,
              const std::function<void(const Backend&)>& use_logits) const;
+
+    // use(backend), while no other thread runs a batch or does the same.
+    template <class Use>
+    decltype(auto) with_backend(const Use& use) const {
+        const std::lock_guard<std::mutex> lock(backend_mutex_);
+        return use(*backend_);
+    }
 
 private:
     std::shared_ptr<const MappedFile> mapping_;

@@ -25,6 +25,20 @@ uint64_t mix(uint64_t value) {
 
 } // namespace
 
+void fail_not_finite() {
+    fail(gptoss_status_internal_error,
+         "The model's logits are not finite numbers: the weights in its file are damaged. Check the file with "
+         "'gptoss inspect --verify'.");
+}
+
+void fail_all_forbidden() {
+    fail(gptoss_status_invalid_argument, "The logit biases forbid every token.");
+}
+
+void fail_infinite_penalty() {
+    fail(gptoss_status_invalid_argument, "The penalties make a logit infinite: use smaller ones.");
+}
+
 double uniform_random(uint64_t key, uint64_t counter) {
     constexpr uint64_t kGoldenGamma = 0x9E3779B97F4A7C15u;
     // The key is mixed on its own first, so that neighbouring seeds do not give shifted copies of one sequence.
@@ -162,9 +176,7 @@ SampledToken Sampler::sample(std::span<const float> logits, const TokenHistory& 
         sum += std::exp(static_cast<double>(logit) - model_highest);
     }
     if (!std::isfinite(sum)) {
-        fail(gptoss_status_internal_error,
-             "The model's logits are not finite numbers: the weights in its file are damaged. Check the file with "
-             "'gptoss inspect --verify'.");
+        fail_not_finite();
     }
     const double log_sum = model_highest + std::log(sum);
 
@@ -172,10 +184,10 @@ SampledToken Sampler::sample(std::span<const float> logits, const TokenHistory& 
     uint32_t token;
     const auto highest = std::max_element(logits_.begin(), logits_.end()); // the first one of several
     if (*highest == -INFINITY) {
-        fail(gptoss_status_invalid_argument, "The logit biases forbid every token.");
+        fail_all_forbidden();
     }
     if (!std::isfinite(*highest)) { // a finite logit divided by almost 0, or minus a huge negative penalty
-        fail(gptoss_status_invalid_argument, "The penalties make a logit infinite: use smaller ones.");
+        fail_infinite_penalty();
     }
     if (options_.temperature == 0.0f) {
         token = static_cast<uint32_t>(highest - logits_.begin());

@@ -48,6 +48,11 @@ private:
     std::vector<Candidate> candidates_;
 };
 
+// Why no token can be sampled, the same sentences wherever it is done: they throw Error.
+[[noreturn]] void fail_not_finite();       // internal_error: of the model's own logits
+[[noreturn]] void fail_all_forbidden();    // invalid_argument: the biases leave no token
+[[noreturn]] void fail_infinite_penalty(); // invalid_argument: a bias or penalty made a logit infinite
+
 // A number in [0, 1) with 53 random bits that depends on the key and the counter only.
 double uniform_random(uint64_t key, uint64_t counter);
 

@@ -56,6 +56,7 @@ class Context:
         logit_bias: Sequence[tuple[int, float]],
         seed: int,
         stop_tokens: Sequence[int],
+        num_tokens_ahead: int,
     ) -> tuple[list[int], list[float], Literal["length", "stop", "context_length"]]: ...
 
 def process_batch(

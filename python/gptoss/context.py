@@ -225,6 +225,7 @@ class Context:
             logit_bias,
             seed,
             stop_tokens,
+            num_tokens_ahead=0,
         )
 
     def stream(
@@ -264,6 +265,8 @@ class Context:
                 logit_bias,
                 seed,
                 stop_tokens,
+                # A GPU goes on while the caller looks at this one.
+                num_tokens_ahead=1 if count + 1 < limit else 0,
             )
             count += 1
             stopped = token in stop_tokens
@@ -292,6 +295,8 @@ class Context:
         logit_bias: Mapping[int, float] | None,
         seed: int,
         stop_tokens: Sequence[int],
+        *,
+        num_tokens_ahead: int,
     ) -> list[int]:
         if max_output_tokens < 0:
             raise ValueError(f"max_output_tokens must be at least 0, not {max_output_tokens}.")
@@ -313,6 +318,7 @@ class Context:
             ],
             seed=seed,
             stop_tokens=[self._token_id(token) for token in stop_tokens],
+            num_tokens_ahead=num_tokens_ahead,
         )
         self._log_probabilities += log_probabilities
         self._finish_reason = reason

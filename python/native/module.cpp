@@ -384,7 +384,8 @@ public:
                      float frequency_penalty,
                      const std::vector<std::pair<uint32_t, float>>& logit_bias,
                      uint64_t seed,
-                     const std::vector<uint32_t>& stop_tokens) {
+                     const std::vector<uint32_t>& stop_tokens,
+                     size_t num_tokens_ahead) {
         std::vector<gptoss_logit_bias> biases;
         for (const auto& [token, bias] : logit_bias) {
             biases.push_back({token, bias});
@@ -406,6 +407,7 @@ public:
         options.num_stop_tokens = stop_tokens.size();
         options.progress = Interrupts::callback;
         options.user_data = &interrupts;
+        options.num_tokens_ahead = num_tokens_ahead;
 
         // No more than fits, whatever was asked for: a caller's "unlimited" is not a size to allocate.
         const size_t room = this->max_tokens() - this->num_tokens();
@@ -488,7 +490,8 @@ PYBIND11_MODULE(_native, module) {
         .def("logits", &Context::logits)
         .def("sample", &Context::sample, py::kw_only(), py::arg("max_tokens"), py::arg("temperature"), py::arg("top_p"),
              py::arg("top_k"), py::arg("min_p"), py::arg("repetition_penalty"), py::arg("presence_penalty"),
-             py::arg("frequency_penalty"), py::arg("logit_bias"), py::arg("seed"), py::arg("stop_tokens"));
+             py::arg("frequency_penalty"), py::arg("logit_bias"), py::arg("seed"), py::arg("stop_tokens"),
+             py::arg("num_tokens_ahead"));
 
     module.def("process_batch", &process_batch, py::arg("contexts"), py::arg("progress"));
 }
