@@ -6,6 +6,7 @@
 #pragma once
 
 #include <deque>
+#include <exception>
 #include <memory>
 #include <span>
 
@@ -42,6 +43,7 @@ private:
 
     void write_options(const gptoss_sampling_options& options);
     void write_history(const TokenHistory& history);
+    void wait(CommandBuffer& commands);
 
     MetalBackend& backend_;
     KvStorage& storage_;
@@ -51,11 +53,12 @@ private:
     SamplingBuffers buffers_;             // `result` is each token's own
     Slice results_[kMaxInFlight];         // SamplingResult each, taken in turn
 
-    size_t position_;                                // of the token that the next submit() draws
-    size_t num_submitted_ = 0;                       // tokens
-    bool ended_ = false;                             // the last token that was read is a stop token
-    std::deque<InFlight> in_flight_;                 // the oldest first
-    std::shared_ptr<CommandBuffer> last_submission_; // null before the first
+    size_t position_;                // of the token that the next submit() draws
+    size_t num_submitted_ = 0;       // tokens
+    bool ended_ = false;             // the last token that was read is a stop token, or there was none
+    std::deque<InFlight> in_flight_; // the oldest first
+    // Of the first command buffer that failed: what was queued behind it worked on what it left.
+    std::exception_ptr failure_;
 };
 
 } // namespace gptoss::metal
