@@ -5,9 +5,10 @@
 #include "metal/kv_storage.h"
 
 #include <algorithm>
-#include <map>
+#include <atomic>
+#include <functional>
 #include <random>
-#include <set>
+#include <sstream>
 #include <string>
 #include <vector>
 
@@ -92,16 +93,18 @@ gptoss_model_config config_of(uint32_t num_blocks) {
 // A device, and how often somebody waited for it.
 struct Gpu {
     MemoryDevice device;
+    std::atomic<uint64_t> bytes_in_use = 0; // as the storages count them
     std::vector<const CommandBuffer*> waited_for;
     bool is_lost = false;
 
     MetalKvStorage storage(uint32_t num_blocks, size_t max_tokens, size_t max_batch_tokens) {
-        return {device, config_of(num_blocks), max_tokens, max_batch_tokens, [this](CommandBuffer& commands) {
-                    waited_for.push_back(&commands);
-                    if (is_lost) {
-                        fail(gptoss_status_internal_error, "lost");
-                    }
-                }};
+        return MetalKvStorage(device, config_of(num_blocks), max_tokens, max_batch_tokens, bytes_in_use,
+                              [this](CommandBuffer& commands) {
+                                  waited_for.push_back(&commands);
+                                  if (is_lost) {
+                                      fail(gptoss_status_internal_error, "lost");
+                                  }
+                              });
     }
 };
 
@@ -194,6 +197,7 @@ TEST(a_storage_takes_what_its_size_was_said_to_be) {
                         MetalKvStorage::bytes_for(config_of(num_blocks), num_tokens, max_tokens, max_batch_tokens);
                     CHECK_EQUAL(storage.num_bytes(), bytes);
                     CHECK_EQUAL(gpu.device.bytes(), bytes);
+                    CHECK_EQUAL(gpu.bytes_in_use.load(), bytes);
                 }
             }
         }
@@ -308,6 +312,21 @@ TEST(an_empty_storage_has_an_empty_snapshot) {
     CHECK_EQUAL(storage.clone()->num_bytes(), size_t{0});
 }
 
+TEST(storages_count_together_what_they_take) {
+    Gpu gpu;
+    {
+        MetalKvStorage storage = gpu.storage(3, 1000, 12);
+        storage.reserve(40);
+        const auto clone = storage.clone();
+        clone->reserve(80);
+        CHECK_EQUAL(gpu.bytes_in_use.load(), storage.num_bytes() + clone->num_bytes());
+        gpu.device.allow(2);
+        CHECK_FAILS(gptoss_status_insufficient_memory, "block 2", clone->clone());
+        CHECK_EQUAL(gpu.bytes_in_use.load(), gpu.device.bytes());
+    }
+    CHECK_EQUAL(gpu.bytes_in_use.load(), uint64_t{0});
+}
+
 TEST(a_clone_is_independent) {
     Gpu gpu;
     MetalKvStorage storage = gpu.storage(3, 1000, 12);
@@ -385,8 +404,9 @@ TEST(any_sequence_of_batches_rewinds_and_snapshots_keeps_what_the_next_query_see
         const size_t max_batch_tokens = 1 + below(20);
         constexpr size_t kMaxTokens = 400;
         Gpu gpu;
-        KvCache cache(std::make_unique<MetalKvStorage>(gpu.storage(kNumBlocks, kMaxTokens, max_batch_tokens)), kWindow,
-                      kMaxTokens);
+        KvCache cache(
+            std::unique_ptr<KvStorage>(new MetalKvStorage(gpu.storage(kNumBlocks, kMaxTokens, max_batch_tokens))),
+            kWindow, kMaxTokens);
         std::vector<size_t> writers; // of each position that the cache counts
         size_t writer = 0;
         for (size_t step = 0; step < 60; step++) {
