@@ -169,7 +169,8 @@ struct gptoss_memory_estimate {
     size_t workspace;            /* activations, and what sampling needs */
     size_t kv_cache;             /* of the context; any other context's comes on top */
     size_t total;
-    size_t limit; /* what the device recommends not to exceed (gptoss_device_info); 0: none known */
+    size_t limit;     /* what the device recommends not to exceed (gptoss_device_info); 0: none known */
+    char advice[768]; /* NUL-terminated: what helps if the total is above the limit, with the numbers; else "" */
 };
 
 enum gptoss_data_type {

@@ -27,7 +27,8 @@ from gptoss.errors import (
 
 if TYPE_CHECKING:
     from gptoss.context import Context, process_batch
-    from gptoss.model import MemoryUse, Model, ModelConfig, TensorInfo
+    from gptoss.device import DeviceInfo, device_info
+    from gptoss.model import MemoryEstimate, MemoryUse, Model, ModelConfig, TensorInfo
     from gptoss.tokenizer import Tokenizer
 
     __version__: str
@@ -38,8 +39,10 @@ __all__ = [
     "Context",
     "ContextOverflowError",
     "ConversionError",
+    "DeviceInfo",
     "GptossError",
     "InvalidStateError",
+    "MemoryEstimate",
     "MemoryUse",
     "Model",
     "ModelConfig",
@@ -47,12 +50,16 @@ __all__ = [
     "TensorInfo",
     "Tokenizer",
     "__version__",
+    "device_info",
     "process_batch",
 ]
 
 _MODULES = {
     "Context": "gptoss.context",
     "process_batch": "gptoss.context",
+    "DeviceInfo": "gptoss.device",
+    "device_info": "gptoss.device",
+    "MemoryEstimate": "gptoss.model",
     "MemoryUse": "gptoss.model",
     "Model": "gptoss.model",
     "ModelConfig": "gptoss.model",

@@ -20,8 +20,10 @@ Progress = Callable[[int, int], object]
 class Context:
     """Tokens and their key/value cache. Belongs to one model, which may have many contexts.
 
-    `context_length`: the most tokens that the context may hold; 0 for the model's maximum. Memory
-    for keys and values is allocated as the context fills.
+    `context_length`: the most tokens that the context may hold; 0 for the model's maximum, or on a
+    GPU for the longest that fits its memory, if that is less (`max_tokens` tells it). Memory for
+    keys and values is allocated as the context fills; a context that the GPU could not hold when it
+    is full is refused when it is created (MemoryError, with the numbers and what to do).
     `max_batch_tokens`: the most tokens of a prompt that are processed in one piece; 0 for 512.
 
     After `reset()` and `append()` of a prompt that shares a prefix with what was there before,

@@ -11,13 +11,8 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from gptoss import _native
+from gptoss.device import native_backend
 from gptoss.tokenizer import Tokenizer
-
-_BACKENDS = {
-    "auto": _native.Backend.auto,
-    "cpu": _native.Backend.cpu,
-    "metal": _native.Backend.metal,
-}
 
 
 @dataclass(frozen=True)
@@ -64,6 +59,32 @@ class MemoryUse:
 
 
 @dataclass(frozen=True)
+class MemoryEstimate:
+    """Bytes that a model with one context needs on a backend."""
+
+    backend: str
+    """"cpu" or "metal"."""
+    context_length: int
+    """Tokens that the context is full with."""
+    weights: int
+    """Of the mapped file."""
+    workspace: int
+    """Activations, and what sampling needs."""
+    kv_cache: int
+    """Of the context; any other context's comes on top."""
+    total: int
+    limit: int | None
+    """What the device recommends not to exceed (`gptoss.device_info`); None: not known ("cpu")."""
+    advice: str
+    """What helps if the total is above the limit, with the numbers; otherwise empty."""
+
+    @property
+    def fits(self) -> bool:
+        """Whether that is no more than the limit, where there is one."""
+        return self.limit is None or self.total <= self.limit
+
+
+@dataclass(frozen=True)
 class TensorInfo:
     """One tensor of a model file."""
 
@@ -87,7 +108,8 @@ class Model:
 
     FileNotFoundError, OSError: the file cannot be opened. ModelFormatError: it is not a valid
     model file; the message names the offset, what was expected there and what was found.
-    BackendError: the backend is not available. ValueError: an argument is out of range.
+    BackendError: the backend is not available. MemoryError: the GPU's memory does not hold the
+    weights and a context of 4,096 tokens. ValueError: an argument is out of range.
     """
 
     def __init__(
@@ -96,25 +118,24 @@ class Model:
         backend: str = "auto",
         threads: int | None = None,
     ) -> None:
-        if backend not in _BACKENDS:
-            raise ValueError(f"backend must be one of {', '.join(_BACKENDS)}, not {backend!r}.")
+        chosen = native_backend(backend)
         if threads is not None and not 1 <= threads <= 1024:
             raise ValueError(f"threads must be from 1 to 1024, or None, not {threads}.")
         self.is_demo = path is None
         if path is None:
             # The mapping outlives the `with`: it keeps what it needs of an extracted file.
             with as_file(files("gptoss") / "data" / "demo-model.bin") as demo:
-                self._load(demo, backend, threads)
+                self._load(demo, chosen, threads)
         else:
-            self._load(Path(path), backend, threads)
+            self._load(Path(path), chosen, threads)
 
-    def _load(self, path: Path, backend: str, threads: int | None) -> None:
+    def _load(self, path: Path, backend: _native.Backend, threads: int | None) -> None:
         self.path = path
         encoded = os.fsencode(path)
         if b"\0" in encoded:
             raise ValueError("path must not contain a NUL character.")
         try:
-            self._native = _native.Model(encoded, _BACKENDS[backend], threads or 0)
+            self._native = _native.Model(encoded, backend, threads or 0)
         except FileNotFoundError as error:
             raise FileNotFoundError(errno.ENOENT, str(error), str(path)) from None
 
@@ -155,6 +176,31 @@ class Model:
         if context_length < 0:
             raise ValueError(f"context_length must be at least 0, not {context_length}.")
         return self._native.kv_cache_size(context_length)
+
+    def memory_needed(
+        self, context_length: int = 0, max_batch_tokens: int = 0, backend: str | None = None
+    ) -> MemoryEstimate:
+        """What the model needs with one context of `context_length` tokens, when it is full.
+
+        `context_length`: 0 for the longest that fits the device, at most the model's maximum, and
+        4,096 where none does; the estimate tells it.
+        `max_batch_tokens`: as in `Context`. `backend`: as in `Model`; None for this model's own.
+
+        ValueError: an argument is out of range. BackendError: the backend is not available.
+        """
+        for name, value in (
+            ("context_length", context_length),
+            ("max_batch_tokens", max_batch_tokens),
+        ):
+            if value < 0:
+                raise ValueError(f"{name} must be at least 0, not {value}.")
+        native = native_backend(self.backend if backend is None else backend)
+        name, length, weights, workspace, kv_cache, total, limit, advice = (
+            self._native.estimate_memory(native, context_length, max_batch_tokens)
+        )
+        return MemoryEstimate(
+            name, length, weights, workspace, kv_cache, total, limit or None, advice
+        )
 
     @property
     def tensors(self) -> list[TensorInfo]:

@@ -133,6 +133,18 @@ void check_without_gil(const Interrupts& interrupts, const Call& call) {
     check(status);
 }
 
+const char* backend_name(gptoss_backend backend) {
+    return backend == gptoss_backend_metal ? "metal" : "cpu";
+}
+
+// (backend, name, operating system, recommended bytes, bytes of the largest buffer, bytes of memory)
+py::tuple device_info(gptoss_backend backend) {
+    gptoss_device_info info;
+    check(gptoss_get_device_info(backend, &info));
+    return py::make_tuple(backend_name(info.backend), info.name, info.operating_system, info.recommended_bytes,
+                          info.max_buffer_bytes, info.physical_bytes);
+}
+
 class Model {
 public:
     Model(const std::string& path, gptoss_backend backend, uint32_t num_threads) {
@@ -185,7 +197,7 @@ public:
     std::string backend() const {
         gptoss_backend backend;
         check(gptoss_model_get_backend(model_.get(), &backend));
-        return backend == gptoss_backend_metal ? "metal" : "cpu";
+        return backend_name(backend);
     }
 
     uint32_t num_threads() const {
@@ -204,6 +216,14 @@ public:
         size_t num_bytes;
         check(gptoss_model_get_kv_cache_size(model_.get(), num_tokens, &num_bytes));
         return num_bytes;
+    }
+
+    // (backend, context length, weights, workspace, key/value cache, total, limit, advice); sizes in bytes
+    py::tuple estimate_memory(gptoss_backend backend, size_t context_length, size_t max_batch_tokens) const {
+        gptoss_memory_estimate estimate;
+        check(gptoss_model_estimate_memory(model_.get(), backend, context_length, max_batch_tokens, &estimate));
+        return py::make_tuple(backend_name(estimate.backend), estimate.context_length, estimate.weights,
+                              estimate.workspace, estimate.kv_cache, estimate.total, estimate.limit, estimate.advice);
     }
 
     // (name, data type, shape, offset, number of bytes) of each tensor, in file order.
@@ -454,6 +474,7 @@ PYBIND11_MODULE(_native, module) {
         .value("auto", gptoss_backend_auto)
         .value("cpu", gptoss_backend_cpu)
         .value("metal", gptoss_backend_metal);
+    module.def("device_info", &device_info, py::arg("backend"));
 
     py::class_<Model, std::shared_ptr<Model>>(module, "Model")
         .def(py::init<const std::string&, gptoss_backend, uint32_t>(), py::arg("path"), py::arg("backend"),
@@ -463,6 +484,8 @@ PYBIND11_MODULE(_native, module) {
         .def("num_threads", &Model::num_threads)
         .def("memory_use", &Model::memory_use)
         .def("kv_cache_size", &Model::kv_cache_size, py::arg("num_tokens"))
+        .def("estimate_memory", &Model::estimate_memory, py::arg("backend"), py::arg("context_length"),
+             py::arg("max_batch_tokens"))
         .def("tensors", &Model::tensors)
         .def("tokenizer_regex", &Model::tokenizer_regex)
         .def("num_text_tokens", &Model::num_text_tokens)

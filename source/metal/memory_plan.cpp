@@ -119,6 +119,13 @@ gptoss_memory_estimate MemoryPlan::estimate(const DeviceInfo& device,
     estimate.kv_cache = kv_bytes(context_length, max_batch_tokens);
     estimate.total = total_beside({}, context_length, max_batch_tokens);
     estimate.limit = device.recommended_bytes;
+    const size_t least = std::min<size_t>(kLeastUsefulContext, config_.context_length);
+    if (!fits(device, {}, context_length, max_batch_tokens)) {
+        const std::string advice = fits(device, {}, least, 0)
+                                       ? context_sentence(device, {}, context_length, max_batch_tokens)
+                                       : model_sentence(device);
+        std::snprintf(estimate.advice, sizeof(estimate.advice), "%s", advice.c_str());
+    }
     return estimate;
 }
 

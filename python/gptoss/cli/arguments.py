@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 import math
 
+BACKENDS = ("auto", "cpu", "metal")
+
 
 def positive_integer(text: str) -> int:
     """An integer from 1."""

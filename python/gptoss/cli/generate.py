@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gptoss.cli.arguments import (
+    BACKENDS,
     calendar_date,
     non_negative_number,
     positive_integer,
@@ -124,7 +125,10 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     add("--seed", metavar="N", type=seed, help="the same seed gives the same answer (random)")
 
     add = parser.add_argument_group("engine and output").add_argument
-    add("--context-length", metavar="N", type=count, help="most tokens in all (the model's limit)")
+    add("--context-length", metavar="N", type=count, help="most tokens in all (what fits)")
+    add(
+        "--backend", choices=BACKENDS, default="auto", help="where it runs (auto: the fastest here)"
+    )
     add("--threads", metavar="N", type=count, help="threads of the CPU backend (one per core)")
     add("--json", action="store_true", help="print messages, tokens and timing as one JSON object")
 
@@ -142,7 +146,7 @@ def run(arguments: argparse.Namespace) -> int:
 
     messages = [] if arguments.raw else _messages(arguments, text)
     start = time.perf_counter()
-    model = gptoss.Model(arguments.model, threads=arguments.threads)
+    model = gptoss.Model(arguments.model, arguments.backend, arguments.threads)
     load_seconds = time.perf_counter() - start
     if model.is_demo:
         sys.stderr.write(DEMO_NOTICE)

@@ -7,23 +7,26 @@ import math
 import sys
 import time
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from gptoss.cli.arguments import positive_integer
+from gptoss.cli.arguments import BACKENDS, positive_integer
 
 if TYPE_CHECKING:
-    from gptoss import Model, TensorInfo
+    from gptoss import DeviceInfo, MemoryEstimate, Model, TensorInfo
     from gptoss.cli.verify import Verification
 
 DESCRIPTION = """\
-Shows the header of a model file, its tensors with shapes and offsets, its tokenizer, and the memory
-that it needs at given context lengths. Reads nothing but the header unless asked to --verify.
+Shows the header of a model file, its tensors with shapes and offsets, its tokenizer, the memory
+that it needs at given context lengths, and whether this machine's GPU has as much. Reads nothing
+but the header unless asked to --verify.
 """
 
 EPILOG = """\
 examples:
   gptoss inspect                                      the built-in demo model
   gptoss inspect gpt-oss-20b.bin --context-length 8192 65536
+  gptoss inspect gpt-oss-20b.bin --backend cpu        the memory that it needs without the GPU
   gptoss inspect gpt-oss-20b.bin --verify             read every byte; exit code 1 on a problem
   gptoss inspect gpt-oss-20b.bin --json | jq .memory
 
@@ -54,6 +57,12 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         nargs="+",
         help="context lengths to show the memory for, in tokens (4096, 32768 and the maximum)",
     )
+    add(
+        "--backend",
+        choices=BACKENDS,
+        default="auto",
+        help="where it is to run, which the memory depends on (auto: the fastest here)",
+    )
     add("--tensors", action="store_true", help="list every tensor, not one block for all")
     add("--verify", action="store_true", help="read every byte of the file and check it")
     add("--json", action="store_true", help="print one JSON object; tensors only with --tensors")
@@ -65,14 +74,20 @@ def run(arguments: argparse.Namespace) -> int:
 
     import gptoss
 
-    model = gptoss.Model(arguments.model)
+    # On the CPU, which takes any model: what it needs elsewhere is known without loading it there.
+    model = gptoss.Model(arguments.model, "cpu")
     lengths = _context_lengths(model, arguments.context_length)
+    memory = _Memory(
+        gptoss.device_info(arguments.backend),
+        [model.memory_needed(length, backend=arguments.backend) for length in lengths],
+        model.memory_needed(backend=arguments.backend),
+    )
     if not arguments.json:
-        print(_describe(model, lengths, arguments.tensors))
+        print(_describe(model, memory, arguments.tensors))
     start = time.perf_counter()
     verification = _verify(model) if arguments.verify else None
     if arguments.json:
-        print(json.dumps(_as_json(model, lengths, arguments.tensors, verification), indent=2))
+        print(json.dumps(_as_json(model, memory, arguments.tensors, verification), indent=2))
     elif verification is not None:
         print(_describe_verification(verification, time.perf_counter() - start))
     return 1 if verification is not None and verification.num_problems else 0
@@ -107,13 +122,13 @@ def _num_parameters(model: Model) -> tuple[int, int]:
     return round(total), round(active)
 
 
-def _memory(model: Model, length: int) -> dict[str, int]:
-    cache = model.kv_cache_bytes(length)
-    return {
-        "context_length": length,
-        "kv_cache_bytes": cache,
-        "total_bytes": model.memory.weights + cache,
-    }
+@dataclass(frozen=True)
+class _Memory:
+    device: DeviceInfo
+    estimates: list[MemoryEstimate]
+    """At the context lengths that are shown."""
+    longest: MemoryEstimate
+    """At the longest that fits; it does not fit itself if none does."""
 
 
 def _named_special_tokens(model: Model) -> dict[str, int]:
@@ -124,7 +139,7 @@ def _named_special_tokens(model: Model) -> dict[str, int]:
 # As text.
 
 
-def _describe(model: Model, lengths: Sequence[int], all_tensors: bool) -> str:
+def _describe(model: Model, memory: _Memory, all_tensors: bool) -> str:
     from gptoss.cli.terminal import format_bytes
 
     tokenizer = model.tokenizer
@@ -154,21 +169,39 @@ def _describe(model: Model, lengths: Sequence[int], all_tensors: bool) -> str:
         *_table(_tensor_rows(model.tensors, all_tensors)),
         *_hidden_tensors(model.tensors, all_tensors),
         "",
-        f"memory: {format_bytes(model.memory.weights)} of weights, mapped from the file, and",
-        *_table(
-            [("context length", "key/value cache", "with the weights")]
-            + [
-                (
-                    str(length),
-                    format_bytes(row["kv_cache_bytes"]),
-                    format_bytes(row["total_bytes"]),
-                )
-                for length in lengths
-                for row in [_memory(model, length)]
-            ]
-        ),
+        *_describe_memory(memory),
     ]
     return "\n".join(lines)
+
+
+def _describe_memory(memory: _Memory) -> list[str]:
+    from gptoss.cli.terminal import format_bytes
+
+    device = memory.device
+    limit = device.recommended_bytes
+    rows = [["context length", "key/value cache", "activations", "in all"]]
+    for estimate in memory.estimates:
+        sizes = (estimate.kv_cache, estimate.workspace, estimate.total)
+        rows.append([str(estimate.context_length), *map(format_bytes, sizes)])
+    lines = []
+    if limit is not None:
+        rows[0].append("fits")
+        for row, estimate in zip(rows[1:], memory.estimates, strict=True):
+            row.append("yes" if estimate.fits else "no")
+        if memory.longest.fits:
+            lines.append(f"  the longest context that fits: {memory.longest.context_length}")
+        # The least that is wanted and does not fit is the likeliest to be made to.
+        shortages = [estimate for estimate in memory.estimates if not estimate.fits]
+        if shortages:
+            lines.append(f"  {min(shortages, key=lambda estimate: estimate.total).advice}")
+    room = "" if limit is None else f", which recommends at most {format_bytes(limit)}"
+    weights = format_bytes(memory.longest.weights)
+    return [
+        f"memory on {device.backend}, {device.name}{room}",
+        f"  {weights} of weights, mapped from the file, and",
+        *_table([tuple(row) for row in rows]),
+        *lines,
+    ]
 
 
 def _tensor_rows(tensors: Sequence[TensorInfo], everything: bool) -> list[tuple[str, ...]]:
@@ -248,7 +281,7 @@ def _short(count: int) -> str:
 
 
 def _as_json(
-    model: Model, lengths: Sequence[int], all_tensors: bool, verification: Verification | None
+    model: Model, memory: _Memory, all_tensors: bool, verification: Verification | None
 ) -> dict[str, Any]:
     from dataclasses import asdict
 
@@ -268,8 +301,23 @@ def _as_json(
             "regex": tokenizer.regex,
         },
         "memory": {
-            "weights_bytes": model.memory.weights,
-            "contexts": [_memory(model, length) for length in lengths],
+            "device": asdict(memory.device),
+            "weights_bytes": memory.longest.weights,
+            "limit_bytes": memory.longest.limit,
+            "longest_context_length": (
+                memory.longest.context_length if memory.longest.fits else None
+            ),
+            "contexts": [
+                {
+                    "context_length": estimate.context_length,
+                    "kv_cache_bytes": estimate.kv_cache,
+                    "workspace_bytes": estimate.workspace,
+                    "total_bytes": estimate.total,
+                    "fits": estimate.fits,
+                    "advice": estimate.advice,
+                }
+                for estimate in memory.estimates
+            ],
         },
     }
     if all_tensors:
