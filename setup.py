@@ -21,6 +21,9 @@ from setuptools.command.build_ext import build_ext
 
 SOURCE_DIRECTORY = Path(__file__).resolve().parent
 
+# Beside the extension of a build with GPTOSS_BUILD_METAL=host (cmake/PythonExtension.cmake).
+METAL_HOST_KERNELS = "metal_host_kernels"
+
 
 def required_tool(name: str) -> str:
     """Path of a build tool; exits with a sentence when it is missing."""
@@ -47,6 +50,9 @@ class CMakeBuild(build_ext):
         """Build one extension into the place where setuptools expects it."""
         output_directory = (Path.cwd() / self.get_ext_fullpath(ext.name)).parent
         target = ext.name.rpartition(".")[2]
+        if os.environ.get("GPTOSS_BUILD_METAL", "").lower() != "host":
+            # An earlier build in this folder may have left them; they are no part of this one.
+            shutil.rmtree(output_directory / METAL_HOST_KERNELS, ignore_errors=True)
         build_directory = Path.cwd() / self.build_temp / target
         build_directory.mkdir(parents=True, exist_ok=True)
         # The cache of an earlier build names tools in pip's temporary environment of that time.
@@ -80,6 +86,16 @@ class CMakeBuild(build_ext):
             except subprocess.CalledProcessError as error:
                 # CMake and the compiler have said why; a traceback would bury it.
                 sys.exit(f"Building {ext.name} failed (exit status {error.returncode}); see above.")
+
+    def copy_extensions_to_source(self) -> None:
+        """Copy what was built into python/, for `pip install -e`."""
+        super().copy_extensions_to_source()
+        for ext in self.extensions:
+            built = (Path.cwd() / self.build_lib / Path(*ext.name.split("."))).parent
+            in_place = (Path.cwd() / self.get_ext_fullpath(ext.name)).parent
+            if (built / METAL_HOST_KERNELS).is_dir():
+                shutil.rmtree(in_place / METAL_HOST_KERNELS, ignore_errors=True)
+                shutil.copytree(built / METAL_HOST_KERNELS, in_place / METAL_HOST_KERNELS)
 
 
 setup(

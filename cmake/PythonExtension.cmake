@@ -37,10 +37,16 @@ if(NOT APPLE)
 endif()
 if(gptoss_metal STREQUAL "host")
   # The device looks for its kernels beside the extension first: so they are there when the build folder is gone.
-  add_dependencies(_native gptoss_metal_host_kernels)
-  add_custom_command(TARGET _native POST_BUILD
-    COMMAND "${CMAKE_COMMAND}" -E rm -rf "$<TARGET_FILE_DIR:_native>/metal_host_kernels"
-    COMMAND "${CMAKE_COMMAND}" -E copy_directory
-      "${gptoss_metal_host_kernels}" "$<TARGET_FILE_DIR:_native>/metal_host_kernels"
+  set(gptoss_kernels_beside_native "$<TARGET_FILE_DIR:_native>/metal_host_kernels")
+  set(gptoss_kernels_beside_native_stamp "${CMAKE_CURRENT_BINARY_DIR}/kernels_beside_native.stamp")
+  add_custom_command(
+    OUTPUT "${gptoss_kernels_beside_native_stamp}"
+    COMMAND "${CMAKE_COMMAND}" -E rm -rf "${gptoss_kernels_beside_native}"
+    COMMAND "${CMAKE_COMMAND}" -E copy_directory "${gptoss_metal_host_kernels}" "${gptoss_kernels_beside_native}"
+    COMMAND "${CMAKE_COMMAND}" -E touch "${gptoss_kernels_beside_native_stamp}"
+    DEPENDS "${gptoss_metal_host_kernels}.stamp"
     VERBATIM)
+  add_custom_target(gptoss_kernels_beside_native DEPENDS "${gptoss_kernels_beside_native_stamp}")
+  add_dependencies(gptoss_kernels_beside_native gptoss_metal_host_kernels)
+  add_dependencies(_native gptoss_kernels_beside_native)
 endif()
