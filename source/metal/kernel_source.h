@@ -3,6 +3,9 @@
 
 #include <cstddef>
 #include <span>
+#include <string>
+
+#include "../errors.h"
 
 namespace gptoss::metal {
 
@@ -15,5 +18,16 @@ struct KernelSource {
 };
 
 std::span<const KernelSource> kernel_sources();
+
+// The one of a file. Fails with internal_error if there is none.
+inline const KernelSource& find_kernel_source(const std::string& file) {
+    for (const KernelSource& source : kernel_sources()) {
+        if (source.file == file) {
+            return source;
+        }
+    }
+    fail(gptoss_status_internal_error, "There is no metal/", file,
+         ".metal in this build of gptoss. This is a defect: please report it.");
+}
 
 } // namespace gptoss::metal
