@@ -24,8 +24,7 @@ std::string to_string(NSString* text) {
     return text == nil ? "" : text.UTF8String;
 }
 
-// Takes a buffer into what stays where the GPU can reach it, or out of that. Before macOS 15, where `set` is nil, the
-// system sees to it at every command buffer.
+// Takes a buffer into what the GPU keeps at hand, or out of it. Nothing does before macOS 15, where `set` is nil.
 void change_residency(id set, id<MTLBuffer> buffer, bool resident) {
     if (@available(macOS 15.0, *)) {
         @autoreleasepool {
@@ -59,7 +58,7 @@ struct ApplePipeline final : Pipeline {
 
 class AppleCommandBuffer final : public CommandBuffer {
 public:
-    // Command buffer and encoder may be nil, if macOS gives none: that is an error of wait().
+    // `commands` is nil if macOS gives none: then encoding does nothing, and wait() fails.
     AppleCommandBuffer(id<MTLCommandBuffer> commands, std::string label)
         : commands_(commands), label_(std::move(label)) {
         encoder_ = [commands_ computeCommandEncoderWithDispatchType:MTLDispatchTypeConcurrent];
@@ -84,7 +83,6 @@ public:
                  threadsPerThreadgroup:MTLSizeMake(threads.x, threads.y, threads.z)];
     }
     void barrier() override { [encoder_ memoryBarrierWithScope:MTLBarrierScopeBuffers]; }
-
     void commit() override {
         @autoreleasepool {
             [encoder_ endEncoding];
@@ -241,7 +239,9 @@ private:
             library = [device_ newLibraryWithData:data error:error];
         } else if (library == nil) {
             MTLCompileOptions* options = [MTLCompileOptions new];
-            options.languageVersion = MTLLanguageVersion3_0;
+            if (@available(macOS 13.0, *)) {
+                options.languageVersion = MTLLanguageVersion3_0;
+            }
             if (@available(macOS 15.0, *)) {
                 options.mathMode = source.fast_math ? MTLMathModeFast : MTLMathModeSafe;
             } else {
