@@ -25,10 +25,10 @@ size_t batch_rows(size_t context_length, size_t max_batch_tokens) {
     return std::min(max_batch_tokens == 0 ? kDefaultMaxBatchTokens : max_batch_tokens, context_length);
 }
 
-enum class Rounding { up, down };
+enum class Rounding { nearest, up, down };
 
-// "12.8 GiB", in units that leave a number to read. What is needed is rounded up and what is there down, so that a
-// sentence which compares them never shows the smaller one above.
+// "12.8 GiB", in units that leave a number to read. Where what is needed is compared with what is there, the one is
+// rounded up and the other down, lest the smaller one reads as the larger.
 std::string format_bytes(uint64_t num_bytes, Rounding rounding) {
     const char* const units[] = {"KiB", "MiB", "GiB", "TiB"};
     double value = static_cast<double>(num_bytes) / 1024;
@@ -37,7 +37,9 @@ std::string format_bytes(uint64_t num_bytes, Rounding rounding) {
         value /= 1024;
         unit++;
     }
-    value = (rounding == Rounding::up ? std::ceil(value * 10) : std::floor(value * 10)) / 10;
+    if (rounding != Rounding::nearest) {
+        value = (rounding == Rounding::up ? std::ceil(value * 10) : std::floor(value * 10)) / 10;
+    }
     char text[32];
     std::snprintf(text, sizeof(text), "%.1f %s", value, units[unit]);
     return text;
@@ -174,16 +176,16 @@ std::string MemoryPlan::sentence(const std::string& subject,
                                  const MemoryInUse& in_use,
                                  size_t context_length,
                                  size_t max_batch_tokens) const {
-    const auto up = [](uint64_t num_bytes) { return format_bytes(num_bytes, Rounding::up); };
+    const auto size = [](uint64_t num_bytes) { return format_bytes(num_bytes, Rounding::nearest); };
     const size_t num_rows = batch_rows(context_length, max_batch_tokens);
     const uint64_t needed = total_beside(in_use, context_length, max_batch_tokens);
     const uint64_t kv_cache = kv_bytes(context_length, max_batch_tokens);
-    std::vector<std::string> parts = {up(weight_bytes_) + " of weights",
-                                      up(needed - weight_bytes_ - kv_cache - in_use.caches) + " to work on " +
+    std::vector<std::string> parts = {size(weight_bytes_) + " of weights",
+                                      size(needed - weight_bytes_ - kv_cache - in_use.caches) + " to work on " +
                                           std::to_string(num_rows) + " tokens at once",
-                                      up(kv_cache) + " of keys and values"};
+                                      size(kv_cache) + " of keys and values"};
     if (in_use.caches != 0) {
-        parts.push_back(up(in_use.caches) + " that other contexts hold");
+        parts.push_back(size(in_use.caches) + " that other contexts hold");
     }
     remedies.push_back("a smaller model file");
     if (const uint64_t limit = wired_limit_mb(device, needed); limit != 0) {
@@ -191,8 +193,8 @@ std::string MemoryPlan::sentence(const std::string& subject,
                            "` (until the next restart of the Mac)");
     }
     remedies.push_back("the backend 'cpu'");
-    return subject + " needs " + up(needed) + " of GPU memory: " + enumeration(parts, " and ") + ". " + device.name +
-           " has " + format_bytes(device.recommended_bytes, Rounding::down) + " for that, of " +
+    return subject + " needs " + format_bytes(needed, Rounding::up) + " of GPU memory: " + enumeration(parts, " and ") +
+           ". " + device.name + " has " + format_bytes(device.recommended_bytes, Rounding::down) + " for that, of " +
            format_bytes(device.physical_bytes, Rounding::down) +
            " in all. What helps: " + enumeration(remedies, ", or ") + ".";
 }
