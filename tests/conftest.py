@@ -9,7 +9,7 @@ import gptoss
 import hypothesis
 import pytest
 from gptoss import _native
-from gptoss import model as gptoss_model
+from gptoss import device as gptoss_device
 from gptoss.vocabulary import format_tiktoken, load_o200k_base
 
 # No time limit per example: the machines that run these tests are slow and shared. In continuous
@@ -41,7 +41,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     backend = config.getoption("--backend")
-    gptoss_model._BACKENDS["auto"] = getattr(_native.Backend, backend)
+    gptoss_device._BACKENDS["auto"] = getattr(_native.Backend, backend)
 
 
 @pytest.fixture(scope="session")
