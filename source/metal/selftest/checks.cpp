@@ -6,6 +6,9 @@ namespace gptoss::metal {
 
 std::vector<KernelCheck> kernel_checks() {
     std::vector<KernelCheck> checks;
+    for (const auto& family : {dense_checks(), rope_checks(), attention_checks(), expert_checks(), sampling_checks()}) {
+        checks.insert(checks.end(), family.begin(), family.end());
+    }
     return checks;
 }
 

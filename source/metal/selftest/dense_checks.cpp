@@ -1,0 +1,374 @@
+// Embedding, norm, projections, router and unembedding.
+
+#include <cmath>
+
+#include "../../../metal/arguments.h"
+#include "../../../metal/dense_geometry.h"
+#include "../dense_launches.h"
+#include "checks.h"
+#include "dense_twins.h"
+#include "rope_twin.h"
+#include "shapes.h"
+
+namespace gptoss::metal {
+
+namespace {
+
+using namespace gptoss_metal;
+
+// Of the greatest magnitude: sums of products in fp32; of halves, or rounded to half.
+constexpr double kFloatTolerance = 1e-5;
+constexpr double kHalfTolerance = 2e-3;
+// Of what is rounded to half once.
+constexpr double kRoundedTolerance = 0x1p-11;
+
+constexpr uint32_t ceil_divide(uint32_t value, uint32_t divisor) {
+    return (value + divisor - 1) / divisor;
+}
+
+// ---- Weights in both formats
+
+enum class Format { bf16, int8 };
+
+struct Weights {
+    Format format;
+    DenseMatrix matrix;         // its weight: bf16, or the codes of int8, [num_outputs, num_inputs]
+    Slice scales;               // of int8: half [num_outputs, num_inputs / 32]
+    std::vector<double> values; // [num_outputs, num_inputs]
+};
+
+// Around 1 / sqrt(num_inputs), so that products stay around the input's magnitude.
+Weights random_weights(Trial& trial, Format format, uint32_t num_outputs, uint32_t num_inputs) {
+    const size_t count = size_t{num_outputs} * num_inputs;
+    const double scale = 1 / std::sqrt(num_inputs);
+    Weights weights = {format, {num_outputs, num_inputs, {}}, {}, {}};
+    if (format == Format::bf16) {
+        const std::vector<Bf16> values = trial.random().normals<Bf16>(count, scale);
+        weights.matrix.weight = trial.input(values);
+        weights.values = to_doubles(values);
+        return weights;
+    }
+    std::vector<int8_t> codes(count);
+    std::vector<Half> scales(count / 32);
+    for (Half& each : scales) {
+        each = from_double<Half>(trial.random().uniform(0.5, 2) * scale / 74);
+    }
+    for (size_t i = 0; i < count; i++) {
+        codes[i] = static_cast<int8_t>(trial.random().below(255) - 127);
+        weights.values.push_back(codes[i] * to_double(scales[i / 32]));
+    }
+    weights.matrix.weight = trial.input(codes);
+    weights.scales = trial.input(scales);
+    return weights;
+}
+
+// A launch of a kernel that the backend does not use, specialised for no shape. `rest` is bound besides the weights.
+template <class Arguments, class... Rest>
+void launch_with_weights(Trial& trial,
+                         const KernelName& kernel,
+                         const Arguments& arguments,
+                         const Grid& grid,
+                         const Weights& weights,
+                         const Rest&... rest) {
+    const Binding codes = {1, weights.matrix.weight};
+    if (weights.format == Format::int8) {
+        trial.encoder().launch(kernel, arguments, {codes, {2, weights.scales}, rest...}, grid);
+    } else {
+        trial.encoder().launch(kernel, arguments, {codes, rest...}, grid);
+    }
+}
+
+// ---- Embedding and norm
+
+void check_embed(Trial& trial) {
+    const ModelConfig config = shape_20b(300);
+    // The first, the last, one twice, and one beyond the vocabulary, which reads the last.
+    const std::vector<uint32_t> tokens = {0, 299, 7, 7, 300, 150};
+    const std::vector<Bf16> embedding = trial.random().normals<Bf16>(300 * size_t{config.embedding_dim});
+    const Slice residual = trial.output<float>(tokens.size() * config.embedding_dim);
+    launch_embed(trial.encoder(), config, static_cast<uint32_t>(tokens.size()), trial.input(tokens),
+                 trial.input(embedding), residual);
+    trial.run();
+
+    std::vector<double> expected;
+    for (const uint32_t token : tokens) {
+        for (size_t i = 0; i < config.embedding_dim; i++) {
+            expected.push_back(to_double(embedding[std::min(token, 299u) * config.embedding_dim + i]));
+        }
+    }
+    trial.expect_close<float>("residual", residual, expected, 0);
+}
+
+template <class Output>
+void check_norm(Trial& trial, RowForm form, double tolerance) {
+    const ModelConfig config = shape_20b();
+    constexpr uint32_t kNumRows = 3;
+    std::vector<float> x = trial.random().normals<float>(size_t{kNumRows} * config.embedding_dim);
+    for (size_t i = 0; i < config.embedding_dim; i++) {
+        x[i] *= 0.003f; // a row where epsilon matters
+    }
+    const std::vector<Bf16> gain = trial.random().normals<Bf16>(config.embedding_dim);
+    const Slice normalized = trial.output<Output>(x.size());
+    launch_norm(trial.encoder(), config, form, kNumRows, trial.input(x), trial.input(gain), normalized);
+    trial.run();
+    trial.expect_close<Output>("normalised rows", normalized,
+                               rms_norm(to_doubles(x), to_doubles(gain), config.rmsnorm_epsilon), tolerance);
+}
+
+// ---- Projections
+
+struct ProjectionCase {
+    const char* file;
+    const char* kernel;
+    Format format;
+    RowForm form;
+    Epilogue epilogue;
+    bool to_half; // else to fp32
+    uint32_t num_rows;
+    uint32_t num_outputs;
+    uint32_t num_inputs;
+};
+
+Grid grid_of(const ProjectionCase& c) {
+    switch (c.form) {
+        case RowForm::one:
+            return {{ceil_divide(c.num_outputs, kMatvecOutputs)}, {kMatvecThreads}};
+        case RowForm::few:
+            return {{ceil_divide(c.num_outputs, kFewRowsOutputs)}, {kFewRowsThreads}};
+        case RowForm::many:
+            break;
+    }
+    return {{ceil_divide(c.num_outputs, kMatmulOutputs), ceil_divide(c.num_rows, kMatmulRows)}, {kMatmulThreads}};
+}
+
+void check_projection(Trial& trial, const ProjectionCase& c) {
+    const Weights weights = random_weights(trial, c.format, c.num_outputs, c.num_inputs);
+    const std::vector<Bf16> bias = trial.random().normals<Bf16>(c.num_outputs, 0.1);
+    const size_t num_inputs = size_t{c.num_rows} * c.num_inputs;
+    std::vector<double> x;
+    Slice input;
+    if (c.form == RowForm::many) {
+        const std::vector<Half> halves = trial.random().normals<Half>(num_inputs);
+        x = to_doubles(halves);
+        input = trial.input(halves);
+    } else {
+        const std::vector<float> floats = trial.random().normals<float>(num_inputs);
+        x = to_doubles(floats);
+        input = trial.input(floats);
+    }
+    const size_t num_outputs = size_t{c.num_rows} * c.num_outputs;
+    const bool adds = c.epilogue == Epilogue::add;
+    const std::vector<float> before = trial.random().normals<float>(num_outputs);
+    const Slice output = adds        ? trial.input(before)
+                         : c.to_half ? trial.output<Half>(num_outputs)
+                                     : trial.output<float>(num_outputs);
+    if (c.format == Format::bf16 && !c.to_half) {
+        launch_projection(trial.encoder(), c.form, c.epilogue, c.num_rows, weights.matrix, trial.input(bias), input,
+                          output);
+    } else {
+        const ProjectionArguments arguments = {c.num_inputs, c.num_outputs, c.num_rows};
+        launch_with_weights(trial, {c.file, c.kernel}, arguments, grid_of(c), weights, Binding{3, trial.input(bias)},
+                            Binding{4, input}, Binding{5, output});
+    }
+    trial.run();
+
+    std::vector<double> expected = linear(x, weights.values, to_doubles(bias), c.num_inputs);
+    if (adds) {
+        expected = sum_of(expected, to_doubles(before));
+    }
+    trial.expect_close("the projection",
+                       c.to_half ? to_doubles(trial.values<Half>(output)) : to_doubles(trial.values<float>(output)),
+                       expected, c.form == RowForm::many ? kHalfTolerance : kFloatTolerance);
+}
+
+// Of the 20b's widths; outputs that are no multiple of what a threadgroup makes, and rows that do not fill a tile.
+const ProjectionCase kProjectionCases[] = {
+    {"projection_matvec", "projection_matvec_bf16", Format::bf16, RowForm::one, Epilogue::store, false, 1, 1003, 2880},
+    {"projection_matvec", "projection_matvec_int8", Format::int8, RowForm::one, Epilogue::store, false, 1, 1003, 2880},
+    {"projection_matvec", "projection_matvec_add_bf16", Format::bf16, RowForm::one, Epilogue::add, false, 1, 2880,
+     4096},
+    {"projection_matvec", "projection_matvec_add_int8", Format::int8, RowForm::one, Epilogue::add, false, 1, 1003,
+     4128},
+    {"projection_few_rows", "projection_few_rows_8_bf16", Format::bf16, RowForm::few, Epilogue::store, false, 5, 200,
+     2880},
+    {"projection_few_rows", "projection_few_rows_16_bf16", Format::bf16, RowForm::few, Epilogue::store, false, 13, 200,
+     2880},
+    {"projection_few_rows", "projection_few_rows_32_bf16", Format::bf16, RowForm::few, Epilogue::store, false, 31, 200,
+     2880},
+    {"projection_few_rows", "projection_few_rows_8_add_bf16", Format::bf16, RowForm::few, Epilogue::add, false, 2, 200,
+     4096},
+    {"projection_few_rows", "projection_few_rows_16_add_bf16", Format::bf16, RowForm::few, Epilogue::add, false, 9, 200,
+     4096},
+    {"projection_few_rows", "projection_few_rows_32_add_bf16", Format::bf16, RowForm::few, Epilogue::add, false, 17,
+     200, 4096},
+    {"projection_few_rows", "projection_few_rows_8_int8", Format::int8, RowForm::few, Epilogue::store, false, 5, 200,
+     2880},
+    {"projection_few_rows", "projection_few_rows_16_int8", Format::int8, RowForm::few, Epilogue::store, false, 13, 200,
+     2880},
+    {"projection_few_rows", "projection_few_rows_32_int8", Format::int8, RowForm::few, Epilogue::store, false, 31, 200,
+     2880},
+    {"projection_few_rows", "projection_few_rows_8_add_int8", Format::int8, RowForm::few, Epilogue::add, false, 2, 200,
+     4096},
+    {"projection_few_rows", "projection_few_rows_16_add_int8", Format::int8, RowForm::few, Epilogue::add, false, 9, 200,
+     4096},
+    {"projection_few_rows", "projection_few_rows_32_add_int8", Format::int8, RowForm::few, Epilogue::add, false, 17,
+     200, 4096},
+    {"projection_matmul", "projection_matmul_bf16", Format::bf16, RowForm::many, Epilogue::store, false, 70, 200, 2880},
+    {"projection_matmul", "projection_matmul_int8", Format::int8, RowForm::many, Epilogue::store, false, 70, 200, 2880},
+    {"projection_matmul", "projection_matmul_add_bf16", Format::bf16, RowForm::many, Epilogue::add, false, 33, 200,
+     4096},
+    {"projection_matmul", "projection_matmul_add_int8", Format::int8, RowForm::many, Epilogue::add, false, 33, 200,
+     4096},
+    {"projection_matmul", "projection_matmul_half_bf16", Format::bf16, RowForm::many, Epilogue::store, true, 70, 200,
+     2880},
+    {"projection_matmul", "projection_matmul_half_int8", Format::int8, RowForm::many, Epilogue::store, true, 70, 200,
+     2880},
+};
+
+// ---- Queries, keys and values of one row
+
+void check_qkv(Trial& trial, Format format, const ModelConfig& config, uint32_t position) {
+    const uint32_t num_query_rows = config.num_heads * config.head_dim;
+    const uint32_t num_key_rows = config.num_kv_heads * config.head_dim;
+    const uint32_t num_outputs = num_query_rows + 2 * num_key_rows;
+    const Weights weights = random_weights(trial, format, num_outputs, config.embedding_dim);
+    const std::vector<Bf16> bias = trial.random().normals<Bf16>(num_outputs, 0.1);
+    const std::vector<Bf16> gain = trial.random().normals<Bf16>(config.embedding_dim);
+    const std::vector<float> x = trial.random().normals<float>(config.embedding_dim);
+    const QkvRow row = {position, trial.input(inverse_frequencies()), trial.output<float>(num_query_rows),
+                        trial.output<Half>(num_key_rows), trial.output<Half>(num_key_rows)};
+    if (format == Format::bf16) {
+        launch_qkv_row(trial.encoder(), config, weights.matrix, trial.input(bias), trial.input(gain), trial.input(x),
+                       row);
+    } else {
+        const QkvArguments arguments = {config.embedding_dim,   num_query_rows,        num_key_rows, position, 0,
+                                        config.rmsnorm_epsilon, config.yarn_multiplier};
+        const Grid grid = {{num_outputs / kMatvecOutputs}, {kMatvecThreads}};
+        launch_with_weights(trial, {"projection_qkv", "projection_qkv_int8"}, arguments, grid, weights,
+                            Binding{3, trial.input(bias)}, Binding{4, trial.input(x)}, Binding{5, trial.input(gain)},
+                            Binding{6, row.inverse_frequencies}, Binding{7, row.queries}, Binding{8, row.key},
+                            Binding{9, row.value});
+    }
+    trial.run();
+
+    const std::vector<double> qkv = linear(rms_norm(to_doubles(x), to_doubles(gain), config.rmsnorm_epsilon),
+                                           weights.values, to_doubles(bias), config.embedding_dim);
+    const auto first_key = qkv.begin() + num_query_rows;
+    const auto first_value = first_key + num_key_rows;
+    trial.expect_close<float>("queries", row.queries, rotate({qkv.begin(), first_key}, 1, position), kFloatTolerance);
+    trial.expect_close<Half>("key", row.key, rotate({first_key, first_value}, 1, position), kRoundedTolerance);
+    trial.expect_close<Half>("value", row.value, {first_value, qkv.end()}, kRoundedTolerance);
+}
+
+// ---- Router
+
+template <class Normalized>
+void check_router(Trial& trial, RowForm form, uint32_t num_rows, uint32_t num_experts, double tolerance) {
+    ModelConfig config = shape_20b();
+    config.num_experts = num_experts;
+    const Weights weights = random_weights(trial, Format::bf16, num_experts, config.embedding_dim);
+    const std::vector<Bf16> bias = trial.random().normals<Bf16>(num_experts);
+    const std::vector<Bf16> gain = trial.random().normals<Bf16>(config.embedding_dim);
+    const std::vector<float> x = trial.random().normals<float>(size_t{num_rows} * config.embedding_dim);
+    const size_t num_pairs = size_t{num_rows} * config.num_active_experts;
+    const RouterOutputs outputs = {trial.output<uint32_t>(num_pairs), trial.output<float>(num_pairs),
+                                   trial.output<Normalized>(x.size())};
+    launch_router(trial.encoder(), config, form, num_rows, weights.matrix, trial.input(bias), trial.input(gain),
+                  trial.input(x), outputs);
+    trial.run();
+
+    const std::vector<double> normalized = rms_norm(to_doubles(x), to_doubles(gain), config.rmsnorm_epsilon);
+    const RoutingTwin expected = route(linear(normalized, weights.values, to_doubles(bias), config.embedding_dim),
+                                       num_experts, config.num_active_experts);
+    trial.expect_equal("experts", outputs.experts, expected.experts);
+    trial.expect_close<float>("routing weights", outputs.weights, expected.weights, kFloatTolerance);
+    trial.expect_close<Normalized>("normalised rows", outputs.normalized, normalized, tolerance);
+}
+
+// ---- Unembedding
+
+void check_unembed_row(Trial& trial, Format format, uint32_t vocabulary_size) {
+    const ModelConfig config = shape_20b(vocabulary_size);
+    const Weights weights = random_weights(trial, format, vocabulary_size, config.embedding_dim);
+    const std::vector<Bf16> gain = trial.random().normals<Bf16>(config.embedding_dim);
+    const std::vector<float> x = trial.random().normals<float>(config.embedding_dim);
+    const Slice logits = trial.output<float>(vocabulary_size);
+    if (format == Format::bf16) {
+        launch_unembed_row(trial.encoder(), config, weights.matrix, trial.input(gain), trial.input(x), logits);
+    } else {
+        const UnembedArguments arguments = {config.embedding_dim, vocabulary_size, config.rmsnorm_epsilon};
+        const Grid grid = {{ceil_divide(vocabulary_size, kMatvecOutputs)}, {kMatvecThreads}};
+        launch_with_weights(trial, {"unembed", "unembed_int8"}, arguments, grid, weights, Binding{4, trial.input(x)},
+                            Binding{5, trial.input(gain)}, Binding{6, logits});
+    }
+    trial.run();
+    trial.expect_close<float>("logits", logits,
+                              linear(rms_norm(to_doubles(x), to_doubles(gain), config.rmsnorm_epsilon), weights.values,
+                                     {}, config.embedding_dim),
+                              kFloatTolerance);
+}
+
+void check_unembed_rows(Trial& trial, const char* kernel, Format format, uint32_t form_rows, uint32_t num_rows) {
+    const ModelConfig config = shape_20b(333);
+    const Weights weights = random_weights(trial, format, config.vocabulary_size, config.embedding_dim);
+    const std::vector<float> x = trial.random().normals<float>(size_t{num_rows} * config.embedding_dim);
+    const Slice logits = trial.output<float>(size_t{num_rows} * config.vocabulary_size);
+    if (format == Format::bf16) {
+        launch_unembed_rows(trial.encoder(), num_rows, weights.matrix, trial.input(x), logits);
+    } else {
+        const ProjectionArguments arguments = {config.embedding_dim, config.vocabulary_size, num_rows};
+        const Grid grid = {{ceil_divide(config.vocabulary_size, kFewRowsOutputs), ceil_divide(num_rows, form_rows)},
+                           {kFewRowsThreads}};
+        launch_with_weights(trial, {"unembed", kernel}, arguments, grid, weights, Binding{4, trial.input(x)},
+                            Binding{5, logits});
+    }
+    trial.run();
+    trial.expect_close<float>("logits", logits, linear(to_doubles(x), weights.values, {}, config.embedding_dim),
+                              kFloatTolerance);
+}
+
+std::string rows_and_size(uint32_t num_rows, uint32_t num_outputs, uint32_t num_inputs) {
+    return std::to_string(num_rows) + (num_rows == 1 ? " row, " : " rows, ") + std::to_string(num_outputs) + " x " +
+           std::to_string(num_inputs);
+}
+
+} // namespace
+
+std::vector<KernelCheck> dense_checks() {
+    std::vector<KernelCheck> checks = {
+        {"embed", "6 tokens, 300 x 2880", check_embed},
+        {"norm_float", "3 rows of 2880", [](Trial& t) { check_norm<float>(t, RowForm::few, kFloatTolerance); }},
+        {"norm_half", "3 rows of 2880", [](Trial& t) { check_norm<Half>(t, RowForm::many, kHalfTolerance); }},
+    };
+    for (const ProjectionCase& c : kProjectionCases) {
+        checks.push_back({c.kernel, rows_and_size(c.num_rows, c.num_outputs, c.num_inputs),
+                          [c](Trial& t) { check_projection(t, c); }});
+    }
+    const std::vector<KernelCheck> others = {
+        {"projection_qkv_bf16", "5120 x 2880, position 131071",
+         [](Trial& t) { check_qkv(t, Format::bf16, shape_20b(), 131071); }},
+        {"projection_qkv_bf16", "640 x 96, position 1", [](Trial& t) { check_qkv(t, Format::bf16, small_shape(), 1); }},
+        {"projection_qkv_int8", "640 x 96, position 131071",
+         [](Trial& t) { check_qkv(t, Format::int8, small_shape(), 131071); }},
+        {"router", "5 rows, 4 of 32 experts",
+         [](Trial& t) { check_router<float>(t, RowForm::few, 5, 32, kFloatTolerance); }},
+        {"router", "1 row, 4 of 128 experts",
+         [](Trial& t) { check_router<float>(t, RowForm::one, 1, 128, kFloatTolerance); }},
+        {"router_tiled", "35 rows, 4 of 32 experts",
+         [](Trial& t) { check_router<Half>(t, RowForm::many, 35, 32, kHalfTolerance); }},
+        {"unembed_bf16", "8003 x 2880", [](Trial& t) { check_unembed_row(t, Format::bf16, 8003); }},
+        {"unembed_int8", "1003 x 2880", [](Trial& t) { check_unembed_row(t, Format::int8, 1003); }},
+        {"unembed_few_rows_8_bf16", rows_and_size(3, 333, 2880),
+         [](Trial& t) { check_unembed_rows(t, "unembed_few_rows_8_bf16", Format::bf16, 8, 3); }},
+        {"unembed_few_rows_32_bf16", rows_and_size(37, 333, 2880),
+         [](Trial& t) { check_unembed_rows(t, "unembed_few_rows_32_bf16", Format::bf16, 32, 37); }},
+        {"unembed_few_rows_8_int8", rows_and_size(3, 333, 2880),
+         [](Trial& t) { check_unembed_rows(t, "unembed_few_rows_8_int8", Format::int8, 8, 3); }},
+        {"unembed_few_rows_32_int8", rows_and_size(37, 333, 2880),
+         [](Trial& t) { check_unembed_rows(t, "unembed_few_rows_32_int8", Format::int8, 32, 37); }},
+    };
+    checks.insert(checks.end(), others.begin(), others.end());
+    return checks;
+}
+
+} // namespace gptoss::metal
