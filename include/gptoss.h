@@ -225,7 +225,7 @@ GPTOSS_ABI enum gptoss_status gptoss_model_get_kv_cache_size(gptoss_model_t mode
 /*
  * What the model needs on `backend`, which may be another one than its own (auto: the one that auto stands for), with
  * one context. context_length and max_batch_tokens are those of gptoss_context_create; a context_length of 0 means the
- * longest that fits that device, at most the model's maximum, and 4096 where none does: estimate_out tells it.
+ * longest that fits, at most the model's maximum, and 4096 on a device that would refuse the model.
  * Fails with unsupported_system, invalid_argument (longer than the model's maximum).
  */
 GPTOSS_ABI enum gptoss_status gptoss_model_estimate_memory(gptoss_model_t model,

@@ -66,7 +66,7 @@ class TestText:
         assert f"<|start|> {demo.tokenizer.encode_special_token('<|start|>')}" in text
         assert demo.tokenizer.regex in text
         assert re.search(r"\n  embedding\.weight +bf16 +\d+ x \d+ +\d+ +[\d.]+ KiB\n", text)
-        assert re.search(rf"\n  {demo.max_context_length} +[\d.]+ \w+ +[\d.]+ \w+\n", text)
+        assert re.search(rf"\n  {demo.max_context_length}( +[\d.]+ \w+){{3}}( +yes)?\n", text)
 
     def test_a_file_that_is_given_is_no_demo(
         self, demo: gptoss.Model, capsys: pytest.CaptureFixture[str]
@@ -144,9 +144,11 @@ class TestContextLengths:
         memory = inspect_json(capsys, "--context-length", "100", "4000")["memory"]
         assert [context["context_length"] for context in memory["contexts"]] == [100, 4000]
         for context in memory["contexts"]:
-            cache = demo.kv_cache_bytes(context["context_length"])
-            assert context["kv_cache_bytes"] == cache
-            assert context["total_bytes"] == memory["weights_bytes"] + cache
+            needed = demo.memory_needed(context["context_length"], backend="auto")
+            assert context["kv_cache_bytes"] == needed.kv_cache
+            assert context["workspace_bytes"] == needed.workspace
+            assert context["total_bytes"] == needed.total
+            assert context["fits"] == needed.fits
 
     def test_by_default_those_up_to_the_maximum(
         self, demo: gptoss.Model, capsys: pytest.CaptureFixture[str]

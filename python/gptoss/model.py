@@ -183,7 +183,7 @@ class Model:
         """What the model needs with one context of `context_length` tokens, when it is full.
 
         `context_length`: 0 for the longest that fits the device, at most the model's maximum, and
-        4,096 where none does; the estimate tells it.
+        for 4,096 on a device that would refuse the model.
         `max_batch_tokens`: as in `Context`. `backend`: as in `Model`; None for this model's own.
 
         ValueError: an argument is out of range. BackendError: the backend is not available.

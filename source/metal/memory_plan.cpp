@@ -107,11 +107,13 @@ size_t MemoryPlan::longest_context(const DeviceInfo& device, const MemoryInUse& 
 gptoss_memory_estimate MemoryPlan::estimate(const DeviceInfo& device,
                                             size_t context_length,
                                             size_t max_batch_tokens) const {
-    if (context_length == 0) {
+    const size_t least = std::min<size_t>(kLeastUsefulContext, config_.context_length);
+    const bool takes_model = fits(device, {}, least, 0);
+    if (context_length == 0 && takes_model) {
         context_length = longest_context(device, {}, max_batch_tokens);
     }
     if (context_length == 0) {
-        context_length = std::min<size_t>(kLeastUsefulContext, config_.context_length);
+        context_length = least;
     }
     gptoss_memory_estimate estimate = {};
     estimate.backend = gptoss_backend_metal;
@@ -121,11 +123,9 @@ gptoss_memory_estimate MemoryPlan::estimate(const DeviceInfo& device,
     estimate.kv_cache = kv_bytes(context_length, max_batch_tokens);
     estimate.total = total_beside({}, context_length, max_batch_tokens);
     estimate.limit = device.recommended_bytes;
-    const size_t least = std::min<size_t>(kLeastUsefulContext, config_.context_length);
     if (!fits(device, {}, context_length, max_batch_tokens)) {
-        const std::string advice = fits(device, {}, least, 0)
-                                       ? context_sentence(device, {}, context_length, max_batch_tokens)
-                                       : model_sentence(device);
+        const std::string advice =
+            takes_model ? context_sentence(device, {}, context_length, max_batch_tokens) : model_sentence(device);
         std::snprintf(estimate.advice, sizeof(estimate.advice), "%s", advice.c_str());
     }
     return estimate;

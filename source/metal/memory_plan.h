@@ -37,7 +37,7 @@ public:
     // The longest context, in tokens, that fits beside what is there; at most the model's maximum. 0 if none does.
     size_t longest_context(const DeviceInfo& device, const MemoryInUse& in_use, size_t max_batch_tokens) const;
 
-    // context_length 0: the longest that fits, or if none does, that of check_model().
+    // context_length 0: the longest that fits, or where check_model() fails, the one that it is about.
     gptoss_memory_estimate estimate(const DeviceInfo& device, size_t context_length, size_t max_batch_tokens) const;
 
     // Fail with insufficient_memory if what is to be created does not fit: a model with which no useful context would
