@@ -1,11 +1,9 @@
 #include "executor.h"
 
-#include <algorithm>
 #include <chrono>
-#include <numeric>
-#include <random>
 
 #include "command_buffer.h"
+#include "dispatch_order.h"
 #include "errors.h"
 #include "hazards.h"
 #include "report.h"
@@ -102,18 +100,19 @@ void Executor::run_dispatches(const HostCommandBuffer& commands) {
     }
     const bool fails = num_started_ == settings_.faults.failure;
     const size_t num_to_run = fails ? dispatches.size() / 2 : dispatches.size();
-    std::optional<uint64_t> seed;
+    std::vector<size_t> order;
     if (settings_.order_seed) {
-        seed = *settings_.order_seed + num_launches_;
+        order = random_dispatch_order(dispatches.size(), commands.barriers(), *settings_.order_seed + num_launches_);
     }
-    const std::vector<size_t> order = dispatch_order(commands, seed.value_or(0));
     for (size_t i = 0; i < num_to_run; i++) {
-        if (seed) {
+        const size_t index = order.empty() ? i : order[i];
+        std::optional<uint64_t> seed; // of the threads' order
+        if (settings_.order_seed) {
             seed = *settings_.order_seed + num_launches_++;
         }
-        error = dispatches[order[i]].run(seed);
+        error = dispatches[index].run(seed);
         if (!error.empty()) {
-            fail_commands(commands, dispatch_name(dispatches, order[i]) + ": " + error +
+            fail_commands(commands, dispatch_name(dispatches, index) + ": " + error +
                                         ". This is a defect of gptoss: please report it.");
         }
     }
@@ -122,22 +121,6 @@ void Executor::run_dispatches(const HostCommandBuffer& commands) {
                       "a failure was simulated when half of it was done (GPTOSS_METAL_HOST_FAULTS). Try "
                       "again; if it fails again, use the backend 'cpu'.");
     }
-}
-
-std::vector<size_t> Executor::dispatch_order(const HostCommandBuffer& commands, uint64_t seed) const {
-    std::vector<size_t> order(commands.dispatches().size());
-    std::iota(order.begin(), order.end(), size_t{0});
-    if (settings_.order_seed) {
-        std::mt19937_64 random(seed);
-        auto begin = order.begin();
-        for (const size_t barrier : commands.barriers()) {
-            const auto end = order.begin() + static_cast<std::ptrdiff_t>(barrier);
-            std::shuffle(begin, end, random);
-            begin = end;
-        }
-        std::shuffle(begin, order.end(), random);
-    }
-    return order;
 }
 
 void Executor::append_report(const HostCommandBuffer& commands) const {

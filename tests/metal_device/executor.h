@@ -6,10 +6,7 @@
 #include <deque>
 #include <memory>
 #include <mutex>
-#include <optional>
-#include <string>
 #include <thread>
-#include <vector>
 
 #include "settings.h"
 
@@ -33,7 +30,6 @@ private:
     void run(HostCommandBuffer& commands);
     // Throws Error.
     void run_dispatches(const HostCommandBuffer& commands);
-    std::vector<size_t> dispatch_order(const HostCommandBuffer& commands, uint64_t seed) const;
     void wait_until_closed();
     void append_report(const HostCommandBuffer& commands) const;
 

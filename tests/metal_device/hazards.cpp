@@ -11,7 +11,7 @@ namespace {
 // Two buffers may be of the same mapped memory, so addresses count.
 bool overlap(const UsedSlice& a, const UsedSlice& b) {
     const std::less<const std::byte*> before;
-    return before(a.begin(), b.end()) && before(b.begin(), a.end());
+    return a.size != 0 && b.size != 0 && before(a.begin(), b.end()) && before(b.begin(), a.end());
 }
 
 struct Conflict {
