@@ -2,6 +2,7 @@
 
 #include "errors.h"
 #include "executor.h"
+#include "metal/device_errors.h"
 
 namespace gptoss::metal::host {
 
@@ -121,9 +122,7 @@ double HostCommandBuffer::wait(std::chrono::steady_clock::time_point deadline) {
     const bool finished = !has_timed_out_ && finished_.wait_until(lock, deadline, [this] { return is_finished_; });
     if (!finished) {
         has_timed_out_ = true; // whatever becomes of it
-        fail(gptoss_status_internal_error, "The GPU stopped answering: the command buffer '", label_,
-             "' has not finished in time. Create the Model again; if that does not help, restart the machine, or use "
-             "the backend 'cpu'.");
+        fail_unanswered(label_);
     }
     if (error_ != nullptr) {
         std::rethrow_exception(error_);

@@ -6,19 +6,26 @@
 #include "dispatch_order.h"
 #include "errors.h"
 #include "hazards.h"
+#include "metal/device_errors.h"
 #include "report.h"
 
 namespace gptoss::metal::host {
 
 namespace {
 
-[[noreturn]] void fail_commands(const HostCommandBuffer& commands, const std::string& why) {
-    fail(gptoss_status_internal_error, "The GPU could not do the work '", commands.label(), "': ", why);
+// What a GPU does not find: it would compute nonsense, or crash.
+[[noreturn]] void fail_wrong_commands(const HostCommandBuffer& commands, const std::string& why) {
+    fail(gptoss_status_internal_error, "The host device refuses '", commands.label(), "': ", why,
+         ". This is a defect of gptoss: please report it.");
+}
+
+[[noreturn]] void fail_closed(const HostCommandBuffer& commands) {
+    fail_command_buffer({commands.label(), "its device was closed before it was done", "host device"});
 }
 
 std::exception_ptr closed_error(const HostCommandBuffer& commands) {
     try {
-        fail_commands(commands, "its device was closed before.");
+        fail_closed(commands);
     } catch (...) {
         return std::current_exception();
     }
@@ -80,7 +87,7 @@ void Executor::run(HostCommandBuffer& commands) {
             is_hung_ = true;
         }
         if (is_hung_) {
-            fail_commands(commands, "its device was closed before.");
+            fail_closed(commands);
         }
         run_dispatches(commands);
         append_report(commands);
@@ -96,7 +103,7 @@ void Executor::run_dispatches(const HostCommandBuffer& commands) {
     std::string error = commands.encoding_error();
     error = error.empty() ? find_hazard(dispatches, commands.barriers()) : error;
     if (!error.empty()) {
-        fail_commands(commands, error + ". This is a defect of gptoss: please report it.");
+        fail_wrong_commands(commands, error);
     }
     const bool fails = num_started_ == settings_.faults.failure;
     const size_t num_to_run = fails ? dispatches.size() / 2 : dispatches.size();
@@ -112,14 +119,11 @@ void Executor::run_dispatches(const HostCommandBuffer& commands) {
         }
         error = dispatches[index].run(seed);
         if (!error.empty()) {
-            fail_commands(commands, dispatch_name(dispatches, index) + ": " + error +
-                                        ". This is a defect of gptoss: please report it.");
+            fail_wrong_commands(commands, dispatch_name(dispatches, index) + ": " + error);
         }
     }
     if (fails) {
-        fail_commands(commands,
-                      "a failure was simulated when half of it was done (GPTOSS_METAL_HOST_FAULTS). Try "
-                      "again; if it fails again, use the backend 'cpu'.");
+        fail_command_buffer({commands.label(), "simulated when half of it was done", "GPTOSS_METAL_HOST_FAULTS"});
     }
 }
 

@@ -9,6 +9,7 @@
 #include "errors.h"
 #include "executor.h"
 #include "metal/device.h"
+#include "metal/device_errors.h"
 
 namespace gptoss::metal {
 
@@ -55,24 +56,23 @@ private:
     const Settings settings_;
     const DeviceInfo info_;
     const std::shared_ptr<Executor> executor_;
+    const std::shared_ptr<ByteCount> bytes_in_use_ = std::make_shared<ByteCount>(0);
     std::atomic<uint64_t> num_allocations_ = 0;
 };
 
 std::unique_ptr<Buffer> HostDevice::make_buffer(size_t num_bytes, const std::string& label) {
-    const bool refused = ++num_allocations_ == settings_.faults.allocation;
     if (num_bytes == 0) {
         fail(gptoss_status_internal_error, "The GPU buffer '", label,
              "' would have no bytes. This is a defect of gptoss: please report it.");
     }
+    const bool refused = ++num_allocations_ == settings_.faults.allocation;
     if (!refused && num_bytes <= info_.max_buffer_bytes) {
         try {
-            return std::make_unique<HostBuffer>(std::make_shared<Memory>(num_bytes, label));
-        } catch (const std::bad_alloc&) {
+            return std::make_unique<HostBuffer>(std::make_shared<Memory>(num_bytes, label, bytes_in_use_));
+        } catch (const std::bad_alloc&) { // as if it were refused
         }
     }
-    fail(gptoss_status_insufficient_memory, "The GPU has no memory for ", num_bytes, " bytes (", label,
-         "); its largest buffer has ", info_.max_buffer_bytes,
-         " bytes. Use a shorter context_length or a smaller model file, or close other programs.");
+    fail_allocation(info_, *bytes_in_use_, num_bytes, label);
 }
 
 std::unique_ptr<Buffer> HostDevice::map_buffer(std::span<const std::byte> memory, const std::string& label) {
@@ -91,9 +91,7 @@ std::unique_ptr<Pipeline> HostDevice::make_pipeline(const std::string& file,
                                                     const std::string& kernel,
                                                     std::span<const FunctionConstant> constants) {
     if (settings_.faults.compile.contains(kernel)) {
-        fail(gptoss_status_internal_error, "The Metal kernel ", kernel,
-             " does not compile on this GPU: program_source:1:1: error: a compiler's error is simulated "
-             "(GPTOSS_METAL_HOST_FAULTS). Use the backend 'cpu', and please report it.");
+        fail_compilation(info_, file, kernel, "program_source:1:1: error: simulated by GPTOSS_METAL_HOST_FAULTS");
     }
     const KernelLibrary& library = KernelLibrary::get(settings_.mode, file);
     auto made = std::make_shared<const Kernel>(
@@ -107,14 +105,10 @@ std::unique_ptr<Pipeline> HostDevice::make_pipeline(const std::string& file,
 std::unique_ptr<Device> open_device() {
     host::Settings settings = host::read_settings();
     if (settings.faults.no_device) {
-        fail(gptoss_status_unsupported_system,
-             "This machine has no GPU that Metal can use (simulated by GPTOSS_METAL_HOST_FAULTS): use the backend "
-             "'cpu'.");
+        fail_no_gpu("GPTOSS_METAL_HOST_FAULTS simulates a machine without a Metal device");
     }
     if (settings.faults.old_system) {
-        fail(gptoss_status_unsupported_system,
-             "The Metal backend needs macOS 14 or later, and this is macOS 13 (simulated by GPTOSS_METAL_HOST_FAULTS): "
-             "update macOS, or use the backend 'cpu'.");
+        fail_no_gpu("GPTOSS_METAL_HOST_FAULTS simulates macOS 13.6");
     }
     return std::make_unique<host::HostDevice>(std::move(settings));
 }

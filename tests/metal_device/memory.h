@@ -1,7 +1,9 @@
 // The memory behind a buffer of the host device, which outlives the buffer while command buffers in flight use it.
 #pragma once
 
+#include <atomic>
 #include <cstddef>
+#include <cstdint>
 #include <map>
 #include <memory>
 #include <mutex>
@@ -14,12 +16,18 @@
 
 namespace gptoss::metal::host {
 
+// Bytes that a device has allocated; any thread may change it.
+using ByteCount = std::atomic<uint64_t>;
+
 class Memory {
 public:
-    // `num_bytes` of zeros. Throws std::bad_alloc.
-    Memory(size_t num_bytes, std::string label);
+    // `num_bytes` of zeros, which count in `bytes_in_use` as long as they are there. Throws std::bad_alloc.
+    Memory(size_t num_bytes, std::string label, std::shared_ptr<ByteCount> bytes_in_use);
     // Memory of somebody else, which is only read.
     Memory(std::span<const std::byte> mapped, std::string label);
+    ~Memory();
+    Memory(const Memory&) = delete;
+    Memory& operator=(const Memory&) = delete;
 
     std::byte* data() const { return data_; }
     size_t size() const { return size_; }
@@ -37,6 +45,7 @@ private:
     std::byte* data_;
     size_t size_;
     std::string label_;
+    std::shared_ptr<ByteCount> bytes_in_use_; // null where nothing is owned
     std::mutex mutex_;
     std::map<std::pair<size_t, size_t>, KeptCopy> kept_; // by offset and size
 };

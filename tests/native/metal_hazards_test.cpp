@@ -74,7 +74,7 @@ struct Program {
     }
 
     std::mt19937 random;
-    std::shared_ptr<Memory> memory = std::make_shared<Memory>(kMemoryBytes, "memory");
+    std::shared_ptr<Memory> memory = std::make_shared<Memory>(kMemoryBytes, "memory", std::make_shared<ByteCount>());
     std::shared_ptr<const Kernel> kernel = [] {
         const KernelLibrary& library = KernelLibrary::get("plain", "norm");
         return std::make_shared<const Kernel>(Kernel{library, "norm_float", {}, library.describe("norm_float", {})});
