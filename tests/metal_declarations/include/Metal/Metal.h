@@ -38,7 +38,7 @@ typedef enum MTLPipelineOption : NSUInteger {
     MTLPipelineOptionFailOnBinaryArchiveMiss API_AVAILABLE(macos(11.0)) = 4,
 } MTLPipelineOption API_AVAILABLE(macos(10.11));
 
-typedef MTLComputePipelineReflection* __autoreleasing* MTLAutoreleasedComputePipelineReflection;
+typedef __autoreleasing MTLComputePipelineReflection* MTLAutoreleasedComputePipelineReflection;
 
 API_AVAILABLE(macos(10.11))
 @protocol MTLDevice <NSObject>
@@ -59,7 +59,7 @@ API_AVAILABLE(macos(10.11))
                                  error:(__autoreleasing NSError**)error;
 - (id<MTLComputePipelineState>)newComputePipelineStateWithDescriptor:(MTLComputePipelineDescriptor*)descriptor
                                                              options:(MTLPipelineOption)options
-                                                          reflection:(MTLAutoreleasedComputePipelineReflection)reflection
+                                                          reflection:(MTLAutoreleasedComputePipelineReflection*)reflection
                                                                error:(__autoreleasing NSError**)error;
 - (id<MTLBinaryArchive>)newBinaryArchiveWithDescriptor:(MTLBinaryArchiveDescriptor*)descriptor
                                                  error:(NSError**)error API_AVAILABLE(macos(11.0));
@@ -152,7 +152,7 @@ API_AVAILABLE(macos(10.11))
 @end
 
 API_AVAILABLE(macos(10.11))
-@protocol MTLComputePipelineState <NSObject>
+@protocol MTLComputePipelineState <MTLAllocation, NSObject>
 @property(readonly) NSUInteger maxTotalThreadsPerThreadgroup;
 @end
 
