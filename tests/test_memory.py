@@ -57,12 +57,12 @@ class TestEstimatesOfTheCpu:
     ) -> None:
         assert demo.memory_needed() == demo.memory_needed(demo.max_context_length, 512)
 
-    @pytest.mark.parametrize("arguments", [(-1,), (0, -1), (131073,)])
+    @pytest.mark.parametrize(("length", "batch"), [(-1, 0), (0, -1), (131073, 0)])
     def test_lengths_out_of_range_are_errors(
-        self, demo: gptoss.Model, arguments: tuple[int, ...]
+        self, demo: gptoss.Model, length: int, batch: int
     ) -> None:
         with pytest.raises(ValueError, match=r"-1|131073 tokens is longer than the model's 131072"):
-            demo.memory_needed(*arguments)
+            demo.memory_needed(length, batch)
 
     def test_an_unknown_backend_is_an_error(self, demo: gptoss.Model) -> None:
         with pytest.raises(ValueError, match="auto, cpu, metal, not 'gpu'"):

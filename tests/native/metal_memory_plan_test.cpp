@@ -109,6 +109,39 @@ TEST(the_20b_keeps_131072_tokens_in_at_most_3_3_gib) {
     CHECK(static_cast<double>(expected) <= 3.3 * static_cast<double>(kGiB));
 }
 
+TEST(the_figures_of_readme_and_docs_metal_are_so) {
+    const auto gib = [](const Shape& shape, size_t num_tokens) {
+        const MemoryPlan plan(shape.config, shape.weight_bytes);
+        return size_text(plan.total_beside({}, num_tokens, 0), std::round);
+    };
+    CHECK_EQUAL(gib(k20b, 4096), "13.0 GiB");
+    CHECK_EQUAL(gib(k20b, 131072), "15.9 GiB");
+    CHECK_EQUAL(gib(k120b, 4096), "61.0 GiB");
+    CHECK_EQUAL(gib(k120b, 131072), "65.4 GiB");
+
+    const auto longest = [](const Shape& shape, const DeviceInfo& device) {
+        const MemoryPlan plan(shape.config, shape.weight_bytes);
+        const bool takes_model = plan.total_beside({}, 4096, 0) <= device.recommended_bytes;
+        return takes_model ? plan.longest_context(device, {}, 0) : 0;
+    };
+    CHECK_EQUAL(longest(k20b, mac(16)), size_t{0});
+    DeviceInfo raised = mac(16);
+    raised.recommended_bytes = 13824 * kMiB;
+    CHECK_EQUAL(longest(k20b, raised), size_t{25481});
+    CHECK_EQUAL(wired_limit_of(MemoryPlan(k20b.config, k20b.weight_bytes).model_sentence(mac(16))), uint64_t{13824});
+    raised.recommended_bytes = 14336 * kMiB;
+    CHECK_EQUAL(longest(k20b, raised), size_t{47327});
+    for (const uint64_t gibibytes : {32, 64, 96, 128}) {
+        CHECK_EQUAL(longest(k20b, mac(gibibytes)), size_t{131072});
+    }
+    for (const uint64_t gibibytes : {16, 32, 64}) {
+        CHECK_EQUAL(longest(k120b, mac(gibibytes)), size_t{0});
+    }
+    for (const uint64_t gibibytes : {96, 128}) {
+        CHECK_EQUAL(longest(k120b, mac(gibibytes)), size_t{131072});
+    }
+}
+
 TEST(parts_are_what_the_shapes_say) {
     for (const Shape& shape : {k20b, k120b}) {
         const MemoryPlan plan(shape.config, shape.weight_bytes);
