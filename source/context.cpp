@@ -294,6 +294,8 @@ gptoss_finish_reason Context::sample_from_stream(const gptoss_sampling_options& 
                 stream_->submit();
             }
             const bool another_one = num_tokens_out + 1 < num_expected && tokens_.size() + 1 < max_tokens_;
+            // One more: the GPU works on it while the processor reads this one. Others would only be drawn in vain
+            // when the caller stops.
             if (another_one && stream_->can_submit_ahead()) {
                 stream_->submit();
             }

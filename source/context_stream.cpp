@@ -7,10 +7,6 @@ namespace gptoss {
 
 namespace {
 
-// Two tokens: the GPU has the next one's work while the processor reads this one. More would only be drawn in vain
-// when the caller stops.
-constexpr size_t kMaxUnread = 2;
-
 auto numbers_of(const gptoss_sampling_options& options) {
     return std::tie(options.temperature, options.top_p, options.min_p, options.top_k, options.repetition_penalty,
                     options.presence_penalty, options.frequency_penalty, options.seed);
@@ -68,7 +64,7 @@ void ContextStream::submit() {
 }
 
 bool ContextStream::can_submit_ahead() const {
-    return num_unread_ < kMaxUnread && cache_.can_run_ahead(end_ + 1 - cache_.num_tokens());
+    return cache_.can_run_ahead(end_ + 1 - cache_.num_tokens());
 }
 
 SampledToken ContextStream::read() {
