@@ -1,0 +1,138 @@
+"""How the Metal backend talks to the GPU: as few dispatches, encoders and barriers as can be.
+
+Counted in the host device's report of what every command buffer held. One command buffer has one
+encoder. The shape has the 20b's 24 blocks and 32 experts and is narrow otherwise: how often kernels
+are launched for a token does not depend on widths.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import gptoss
+import pytest
+from checkpoints import TINY, random_checkpoint
+from engine_cases import convert_checkpoint, processed_context, random_tokens
+from metal_backend import CommandBuffer, Report, start_report
+
+pytestmark = pytest.mark.usefixtures("host_device")
+
+MOST_DISPATCHES_OF_A_TOKEN = 175
+BLOCKS_OF_THE_20B = replace(TINY, num_blocks=24, num_experts=32, num_active_experts=4)
+
+
+@pytest.fixture(scope="module")
+def deep_model_path() -> Path:
+    checkpoint = random_checkpoint(BLOCKS_OF_THE_20B, seed=1)
+    return convert_checkpoint("blocks-of-the-20b", BLOCKS_OF_THE_20B, checkpoint)
+
+
+@pytest.fixture
+def report(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Report:
+    return start_report(tmp_path, monkeypatch)
+
+
+@pytest.fixture
+def model(deep_model_path: Path, report: Report) -> gptoss.Model:
+    return gptoss.Model(deep_model_path, backend="metal")
+
+
+def assert_no_barrier_is_unneeded(buffers: list[CommandBuffer]) -> None:
+    for buffer in buffers:
+        assert not buffer.unneeded_barriers, f"{buffer.label}: {buffer.unneeded_barriers}"
+
+
+GREEDY = {"temperature": 0.0}
+TOP_P = {"temperature": 0.8, "top_p": 0.95, "seed": 3}
+OPTIONS = {
+    "greedy": GREEDY,
+    "temperature": {"temperature": 1.0},
+    "top_k": {"top_k": 50},
+    "top_p": TOP_P,
+}
+
+
+@pytest.mark.parametrize("options", OPTIONS.values(), ids=OPTIONS)
+@pytest.mark.parametrize("num_cached", [3, 200])
+def test_dispatches_of_a_decoded_token(
+    model: gptoss.Model, report: Report, options: dict[str, Any], num_cached: int
+) -> None:
+    context = processed_context(model, random_tokens(num_cached))
+    report.take()
+    num_tokens = 6
+    context.sample(num_tokens, **options)
+    buffers = report.take()
+    # The first draws from the logits that are there; the last token's successor is not prepared.
+    assert len(buffers) == num_tokens, [buffer.label for buffer in buffers]
+    forward = buffers[1:]
+    for buffer in forward:
+        assert buffer.dispatches == len(buffer.kernels)
+        assert buffer.dispatches <= MOST_DISPATCHES_OF_A_TOKEN, buffer.kernels
+        assert buffer.barriers < buffer.dispatches
+    assert len({buffer.dispatches for buffer in forward}) == 1
+    assert buffers[0].dispatches <= 5, buffers[0].kernels
+    assert_no_barrier_is_unneeded(buffers)
+
+
+def test_calls_that_follow_each_other_waste_nothing(model: gptoss.Model, report: Report) -> None:
+    """Tokens that stream() reads one by one take as many command buffers as sample()'s."""
+    context = processed_context(model, random_tokens(20))
+    report.take()
+    stream = context.stream(6, **GREEDY)
+    tokens = list(stream)
+    assert len(tokens) == 6
+    assert len(report.take()) == 6
+
+
+def test_stop_token_ends_the_queue(model: gptoss.Model, report: Report) -> None:
+    """What was queued behind a stop token does nothing: at most one pass is for nothing."""
+    tokens = random_tokens(20)
+    answer = processed_context(model, tokens).sample(6, **GREEDY)
+    expected = answer.index(answer[3]) + 1
+    context = processed_context(model, tokens)
+    report.take()
+    assert len(context.sample(50, stop_tokens=[answer[3]], **GREEDY)) == expected
+    assert len(report.take()) <= expected + 1
+
+
+@pytest.mark.parametrize(
+    ("num_tokens", "max_batch_tokens", "num_pieces"), [(130, 512, 1), (130, 40, 4), (5, 512, 1)]
+)
+def test_one_command_buffer_for_each_piece_of_a_prompt(
+    model: gptoss.Model,
+    report: Report,
+    num_tokens: int,
+    max_batch_tokens: int,
+    num_pieces: int,
+) -> None:
+    processed_context(model, random_tokens(num_tokens), max_batch_tokens=max_batch_tokens)
+    buffers = report.take()
+    assert len(buffers) == num_pieces, [buffer.label for buffer in buffers]
+    assert_no_barrier_is_unneeded(buffers)
+
+
+def test_one_command_buffer_for_a_batch_of_contexts(model: gptoss.Model, report: Report) -> None:
+    contexts = [gptoss.Context(model) for _ in range(5)]
+    for index, context in enumerate(contexts):
+        context.append(random_tokens(1 + 3 * index, seed=index))
+    gptoss.process_batch(contexts)
+    buffers = report.take()
+    assert len(buffers) == 1, [buffer.label for buffer in buffers]
+    assert_no_barrier_is_unneeded(buffers)
+
+
+def test_logits_are_computed_for_wanted_rows_only(model: gptoss.Model, report: Report) -> None:
+    """Of a prompt in pieces, the last one's command buffer alone has the unembedding."""
+    processed_context(model, random_tokens(100), max_batch_tokens=40)
+    unembeds = [any("unembed" in kernel for kernel in buffer.kernels) for buffer in report.take()]
+    assert unembeds == [False, False, True]
+
+
+def test_nothing_is_done_where_nothing_is_to_do(model: gptoss.Model, report: Report) -> None:
+    context = processed_context(model, random_tokens(20))
+    report.take()
+    context.process()
+    context.logits()
+    assert report.take() == []
