@@ -8,7 +8,6 @@ from pathlib import Path
 import gptoss
 import hypothesis
 import pytest
-from gptoss import _native
 from gptoss import device as gptoss_device
 from gptoss.vocabulary import format_tiktoken, load_o200k_base
 
@@ -41,7 +40,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     backend = config.getoption("--backend")
-    gptoss_device._BACKENDS["auto"] = getattr(_native.Backend, backend)
+    gptoss_device._BACKENDS["auto"] = gptoss_device.native_backend(backend)
 
 
 @pytest.fixture(scope="session")
