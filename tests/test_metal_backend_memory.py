@@ -47,6 +47,15 @@ def needed(on_cpu: gptoss.Model) -> Callable[[int], int]:
 Needed = Callable[[int], int]
 
 
+def refusal_of(context: gptoss.Context) -> str:
+    """What processing it fails with for want of memory; empty if it does not."""
+    try:
+        context.process()
+    except MemoryError as error:
+        return str(error)
+    return ""
+
+
 class TestModels:
     def test_are_loaded_where_4096_tokens_fit(self, needed: Needed, set_limit: SetLimit) -> None:
         set_limit(needed(LEAST_USEFUL_CONTEXT))
@@ -113,6 +122,26 @@ class TestContexts:
             gptoss.Context(model, shorter + 1)
         del first
         assert gptoss.Context(model).max_tokens == 10000
+
+    def test_that_do_not_fit_together_do_not_grow_together(
+        self, needed: Needed, set_limit: SetLimit
+    ) -> None:
+        """The one that comes too late is told, and goes on when there is room."""
+        set_limit(needed(LEAST_USEFUL_CONTEXT))
+        model = gptoss.Model(backend="metal")
+        contexts = [gptoss.Context(model, 256) for _ in range(40)]  # empty, so each fits
+        for late in contexts:
+            late.append([5] * 3)
+            if refusal := refusal_of(late):
+                break
+        assert refusal.startswith("The keys and values of a context need ")
+        assert late is not contexts[0]
+        assert (late.tokens, late.num_cached_tokens) == ([5] * 3, 0)
+        expected = contexts[0].logits()
+        contexts[0].append([6])
+        contexts[0].process()  # it has its memory
+        del contexts[1]
+        assert (late.logits() == expected).all()
 
     def test_can_be_copied_whatever_their_length(self, needed: Needed, set_limit: SetLimit) -> None:
         """A copy needs what the context holds; how far both will grow is not known."""

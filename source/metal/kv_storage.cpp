@@ -44,18 +44,14 @@ MetalKvStorage::MetalKvStorage(Device& device,
                                const ModelConfig& config,
                                size_t max_tokens,
                                size_t max_batch_tokens,
-                               std::atomic<uint64_t>& bytes_in_use,
+                               KvMemory& memory,
                                WaitUntilDone wait_until_done)
-    : MetalKvStorage(
-          device, layout_for(config, max_tokens, max_batch_tokens), bytes_in_use, std::move(wait_until_done)) {}
+    : MetalKvStorage(device, layout_for(config, max_tokens, max_batch_tokens), memory, std::move(wait_until_done)) {}
 
-MetalKvStorage::MetalKvStorage(Device& device,
-                               const Layout& layout,
-                               std::atomic<uint64_t>& bytes_in_use,
-                               WaitUntilDone wait_until_done)
+MetalKvStorage::MetalKvStorage(Device& device, const Layout& layout, KvMemory& memory, WaitUntilDone wait_until_done)
     : device_(device),
       layout_(layout),
-      bytes_in_use_(bytes_in_use),
+      memory_(memory),
       wait_until_done_(std::move(wait_until_done)),
       blocks_(layout.num_blocks) {}
 
@@ -105,19 +101,36 @@ MetalKvStorage::Block MetalKvStorage::grown_copy(const Block& old, size_t capaci
     return grown;
 }
 
-void MetalKvStorage::replace(size_t index, Block block) {
-    bytes_in_use_ += (block.capacity - blocks_[index].capacity) * 2 * layout_.slot_bytes(); // blocks only grow
-    blocks_[index] = std::move(block);
+template <class Capacity>
+void MetalKvStorage::grow(const MetalKvStorage& from, const Capacity& capacity) {
+    const auto growth = [&](size_t index) {
+        const size_t slots = std::max(capacity(index), blocks_[index].capacity) - blocks_[index].capacity;
+        return slots * 2 * layout_.slot_bytes();
+    };
+    uint64_t left = 0; // of what is taken from memory_, bytes that no block has yet
+    for (size_t index = 0; index < blocks_.size(); index++) {
+        left += growth(index);
+    }
+    if (left == 0) {
+        return;
+    }
+    memory_.take(left);
+    try {
+        from.wait_for_last_use();
+        for (size_t index = 0; index < blocks_.size(); index++) {
+            if (const size_t num_bytes = growth(index); num_bytes != 0) {
+                blocks_[index] = grown_copy(from.blocks_[index], capacity(index), index);
+                left -= num_bytes;
+            }
+        }
+    } catch (...) {
+        memory_.give_back(left);
+        throw;
+    }
 }
 
 void MetalKvStorage::reserve(size_t num_tokens) {
-    for (size_t index = 0; index < blocks_.size(); index++) {
-        const size_t capacity = layout_.slots(index, num_tokens);
-        if (capacity > blocks_[index].capacity) {
-            wait_for_last_use();
-            replace(index, grown_copy(blocks_[index], capacity, index));
-        }
-    }
+    grow(*this, [&](size_t index) { return layout_.slots(index, num_tokens); });
 }
 
 template <class Copy>
@@ -169,13 +182,8 @@ void MetalKvStorage::restore_rings(const RingSnapshot& snapshot, size_t end) {
 }
 
 std::unique_ptr<KvStorage> MetalKvStorage::clone() const {
-    wait_for_last_use();
-    auto copy = std::unique_ptr<MetalKvStorage>(new MetalKvStorage(device_, layout_, bytes_in_use_, wait_until_done_));
-    for (size_t index = 0; index < blocks_.size(); index++) {
-        if (blocks_[index].capacity != 0) {
-            copy->replace(index, grown_copy(blocks_[index], blocks_[index].capacity, index));
-        }
-    }
+    auto copy = std::unique_ptr<MetalKvStorage>(new MetalKvStorage(device_, layout_, memory_, wait_until_done_));
+    copy->grow(*this, [&](size_t index) { return blocks_[index].capacity; });
     return copy;
 }
 

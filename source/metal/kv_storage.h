@@ -5,7 +5,6 @@
 // the memory first. Used by one thread at a time, as its context is.
 #pragma once
 
-#include <atomic>
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -14,6 +13,7 @@
 #include "../kv_cache.h"
 #include "../model_config.h"
 #include "device.h"
+#include "kv_memory.h"
 
 namespace gptoss::metal {
 
@@ -30,21 +30,21 @@ public:
     // of those who read them. Throws only if the GPU has stopped answering, as it may still write then.
     using WaitUntilDone = std::function<void(CommandBuffer&)>;
 
-    // Takes no memory yet. `device`, `bytes_in_use`, which counts the memory of several storages and may be read from
-    // any thread, and what `wait_until_done` refers to, have to outlive the storage.
+    // Takes no memory yet. `device`, `memory`, from which it will, and what `wait_until_done` refers to have to outlive
+    // the storage.
     MetalKvStorage(Device& device,
                    const ModelConfig& config,
                    size_t max_tokens,
                    size_t max_batch_tokens,
-                   std::atomic<uint64_t>& bytes_in_use,
+                   KvMemory& memory,
                    WaitUntilDone wait_until_done);
-    ~MetalKvStorage() override { bytes_in_use_ -= num_bytes(); }
+    ~MetalKvStorage() override { memory_.give_back(num_bytes()); }
     MetalKvStorage(const MetalKvStorage&) = delete;
     MetalKvStorage& operator=(const MetalKvStorage&) = delete;
 
-    // Each block grows on its own, so never more than one is there twice. If memory runs out (insufficient_memory),
-    // those before it have grown, the others are as they were, and no content is lost: what fitted before still does,
-    // and another attempt goes on where this one stopped.
+    // If `memory` refuses, nothing has changed. Each block grows on its own, so never more than one is there twice. If
+    // the device runs out of memory (insufficient_memory), the blocks before have grown, the others are as they were,
+    // and no content is lost: what fitted before still does, and another attempt goes on where this one stopped.
     void reserve(size_t num_tokens) override;
     size_t ring_slots() const override { return layout_.ring_slots; }
     // In the processor's memory.
@@ -80,16 +80,14 @@ private:
         std::unique_ptr<Buffer> buffer; // half [2, capacity, G, 64]: keys, then values; null if capacity is 0
     };
 
-    MetalKvStorage(Device& device,
-                   const Layout& layout,
-                   std::atomic<uint64_t>& bytes_in_use,
-                   WaitUntilDone wait_until_done);
+    MetalKvStorage(Device& device, const Layout& layout, KvMemory& memory, WaitUntilDone wait_until_done);
     static Layout layout_for(const ModelConfig& config, size_t max_tokens, size_t max_batch_tokens);
 
     // With the content of `old`, in the same slots. Waits for nothing.
     Block grown_copy(const Block& old, size_t capacity, size_t index) const;
-    // Puts `block` where the block at `index` was.
-    void replace(size_t index, Block block);
+    // Gives every block capacity(index) slots, unless it has as many, with the content that it has in `from`.
+    template <class Capacity>
+    void grow(const MetalKvStorage& from, const Capacity& capacity);
     void wait_for_last_use() const;
     // Calls copy(ring_bytes, snapshot_offset, num_bytes) for every contiguous piece of positions
     // [end - count, end) in all rings.
@@ -98,7 +96,7 @@ private:
 
     Device& device_;
     Layout layout_;
-    std::atomic<uint64_t>& bytes_in_use_;
+    KvMemory& memory_;
     WaitUntilDone wait_until_done_;
     std::vector<Block> blocks_;
     mutable std::shared_ptr<CommandBuffer> last_use_; // null: nothing is in flight

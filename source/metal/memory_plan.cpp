@@ -65,6 +65,26 @@ uint64_t wired_limit_mb(const DeviceInfo& device, uint64_t num_bytes) {
     return limit + for_others <= device.physical_bytes ? limit / kMiB : 0;
 }
 
+namespace {
+
+std::string room(const DeviceInfo& device) {
+    return device.name + " has " + format_bytes(device.recommended_bytes, Rounding::down) + " for that, of " +
+           format_bytes(device.physical_bytes, Rounding::down) + " in all.";
+}
+
+// These, and what always helps where `needed` bytes are too many.
+std::string enumerate_remedies(std::vector<std::string> remedies, const DeviceInfo& device, uint64_t needed) {
+    remedies.push_back("a smaller model file");
+    if (const uint64_t limit = wired_limit_mb(device, needed); limit != 0) {
+        remedies.push_back("`sudo sysctl iogpu.wired_limit_mb=" + std::to_string(limit) +
+                           "` (until the next restart of the Mac)");
+    }
+    remedies.push_back("the backend 'cpu'");
+    return enumeration(remedies, ", or ");
+}
+
+} // namespace
+
 uint64_t MemoryPlan::workspace_bytes(size_t max_batch_tokens) const {
     const size_t num_rows = batch_rows(config_.context_length, max_batch_tokens);
     return Workspace::bytes_for(config_, num_rows, 1) + MetalTokenStream::bytes_for(config_);
@@ -148,6 +168,17 @@ void MemoryPlan::check_context(const DeviceInfo& device,
     }
 }
 
+void MemoryPlan::check_growth(const DeviceInfo& device, const MemoryInUse& in_use, uint64_t more) const {
+    const uint64_t held = weight_bytes_ + in_use.workspace + in_use.caches;
+    if (device.recommended_bytes == 0 || held + more <= device.recommended_bytes) {
+        return;
+    }
+    const auto up = [](uint64_t num_bytes) { return format_bytes(num_bytes, Rounding::up); };
+    fail(gptoss_status_insufficient_memory, "The keys and values of a context need ", up(more),
+         " more of GPU memory, where the model and its contexts hold ", up(held), ". ", room(device),
+         " What helps: ", enumerate_remedies({"fewer contexts", "a shorter context_length"}, device, held + more), ".");
+}
+
 // Shorter contexts are no remedy: a model that is refused has none.
 std::string MemoryPlan::model_sentence(const DeviceInfo& device) const {
     const size_t context_length = std::min<size_t>(kLeastUsefulContext, config_.context_length);
@@ -187,16 +218,8 @@ std::string MemoryPlan::sentence(const std::string& subject,
     if (in_use.caches != 0) {
         parts.push_back(size(in_use.caches) + " that other contexts hold");
     }
-    remedies.push_back("a smaller model file");
-    if (const uint64_t limit = wired_limit_mb(device, needed); limit != 0) {
-        remedies.push_back("`sudo sysctl iogpu.wired_limit_mb=" + std::to_string(limit) +
-                           "` (until the next restart of the Mac)");
-    }
-    remedies.push_back("the backend 'cpu'");
     return subject + " needs " + format_bytes(needed, Rounding::up) + " of GPU memory: " + enumeration(parts, " and ") +
-           ". " + device.name + " has " + format_bytes(device.recommended_bytes, Rounding::down) + " for that, of " +
-           format_bytes(device.physical_bytes, Rounding::down) +
-           " in all. What helps: " + enumeration(remedies, ", or ") + ".";
+           ". " + room(device) + " What helps: " + enumerate_remedies(std::move(remedies), device, needed) + ".";
 }
 
 } // namespace gptoss::metal

@@ -48,6 +48,9 @@ public:
                        size_t context_length,
                        size_t max_batch_tokens) const;
 
+    // Fails in the same way if `more` bytes for the keys and values of a context do not fit beside what is there.
+    void check_growth(const DeviceInfo& device, const MemoryInUse& in_use, uint64_t more) const;
+
     // What these failures say, with the numbers and the remedies.
     std::string model_sentence(const DeviceInfo& device) const;
     std::string context_sentence(const DeviceInfo& device,

@@ -59,14 +59,17 @@ MetalBackend::MetalBackend(std::unique_ptr<Device> device,
       plan_(checked_plan(*device_, config_, mapping_->bytes().size())),
       pipelines_(*device_),
       weights_(*device_, mapping_, *file_),
-      workspace_(*device_, config_) {
+      workspace_(*device_, config_),
+      kv_memory_([this](uint64_t used, uint64_t more) {
+          plan_.check_growth(device_->info(), {workspace_.num_bytes(), used}, more);
+      }) {
     const auto frequencies = inverse_frequencies(config_);
     inverse_frequencies_ = device_->make_buffer(sizeof(frequencies), "rotary frequencies");
     std::memcpy(inverse_frequencies_->data(), frequencies.data(), sizeof(frequencies));
 }
 
 std::unique_ptr<KvStorage> MetalBackend::create_kv_storage(size_t max_tokens, size_t max_batch_tokens) const {
-    return std::make_unique<MetalKvStorage>(*device_, config_, max_tokens, max_batch_tokens, kv_bytes_in_use_,
+    return std::make_unique<MetalKvStorage>(*device_, config_, max_tokens, max_batch_tokens, kv_memory_,
                                             [this](CommandBuffer& commands) { wait_until_done(commands); });
 }
 
@@ -75,11 +78,11 @@ size_t MetalBackend::kv_storage_bytes(size_t num_tokens, size_t max_batch_tokens
 }
 
 size_t MetalBackend::longest_context(size_t max_batch_tokens) const {
-    return plan_.longest_context(device_->info(), {workspace_.num_bytes(), kv_bytes_in_use_}, max_batch_tokens);
+    return plan_.longest_context(device_->info(), {workspace_.num_bytes(), kv_memory_.used()}, max_batch_tokens);
 }
 
 void MetalBackend::check_context_fits(size_t context_length, size_t max_batch_tokens) const {
-    plan_.check_context(device_->info(), {workspace_.num_bytes(), kv_bytes_in_use_}, context_length, max_batch_tokens);
+    plan_.check_context(device_->info(), {workspace_.num_bytes(), kv_memory_.used()}, context_length, max_batch_tokens);
 }
 
 std::unique_ptr<TokenStream> MetalBackend::start_stream(const StreamStart& start) {

@@ -12,6 +12,7 @@
 #include "dense_launches.h"
 #include "device.h"
 #include "encoder.h"
+#include "kv_memory.h"
 #include "memory_plan.h"
 #include "pipelines.h"
 #include "weights.h"
@@ -95,8 +96,8 @@ private:
     Pipelines pipelines_;
     Weights weights_;
     Workspace workspace_;
-    std::unique_ptr<Buffer> inverse_frequencies_;       // fp32 [D / 2]
-    mutable std::atomic<uint64_t> kv_bytes_in_use_ = 0; // of all contexts, as far as they have grown
+    std::unique_ptr<Buffer> inverse_frequencies_; // fp32 [D / 2]
+    mutable KvMemory kv_memory_;                  // of all contexts
     mutable std::atomic<bool> lost_ = false;
 
     // Of the batch.

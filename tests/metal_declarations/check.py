@@ -77,7 +77,9 @@ class _Check:
         known = next(
             (
                 each
-                for each in (self._scan.owner(method.owner, of_protocol) or {"methods": []})["methods"]
+                for each in (self._scan.owner(method.owner, of_protocol) or {"methods": []})[
+                    "methods"
+                ]
                 if each["selector"] == method.selector and each["class_method"] == method.of_class
             ),
             None,
@@ -111,7 +113,9 @@ class _Check:
         if known is None:
             yield f"there is no struct {struct.name}"
             return
-        yield from _compare(struct.name, "has the members", list(struct.fields), known["fieldnames"])
+        yield from _compare(
+            struct.name, "has the members", list(struct.fields), known["fieldnames"]
+        )
         yield from _compare(struct.name, "is encoded as", struct.encoding, known["typestr"])
 
     def _function(self, function: Function) -> Iterator[str]:
@@ -154,7 +158,9 @@ def _compare_types(
         place = f"argument {i} of {name}" if i else f"the result of {name}"
         if other.get("type_name"):
             yield from _compare(place, "is of type", own.name, plain_type(other["type_name"]))
-        if "?" not in other["typestr"] or other["typestr"] == "@?":  # of a generic class's parameter
+        if (
+            "?" not in other["typestr"] or other["typestr"] == "@?"
+        ):  # of a generic class's parameter
             yield from _compare(place, "is encoded as", own.encoding, other["typestr"])
 
 

@@ -113,7 +113,9 @@ def read_declarations(zig: Path, include: Path = INCLUDE) -> Declarations:
 
 def plain_type(name: str) -> str:
     """A type's name without ownership, nullability and chance blanks; `const` comes first."""
-    qualifiers = "_Nonnull|_Nullable|__strong|__autoreleasing|__unsafe_unretained|NS_RETURNS_RETAINED"
+    qualifiers = (
+        "_Nonnull|_Nullable|__strong|__autoreleasing|__unsafe_unretained|NS_RETURNS_RETAINED"
+    )
     name = re.sub(rf"\b(?:{qualifiers})\b", " ", name)
     name = re.sub(r"\s+", " ", name).strip()
     name = re.sub(r"^(\w[\w<> ]*?) const \*", r"const \1 *", name)
@@ -182,7 +184,9 @@ class _Reader:
                 Constant(node["name"], self._type(node["type"]), self._availability(node))
             )
         else:
-            raise UncheckedError(f"{self._file} has a {kind} {node.get('name', '')}: check.py must learn it")
+            raise UncheckedError(
+                f"{self._file} has a {kind} {node.get('name', '')}: check.py must learn it"
+            )
 
     def _read_owner(self, node: dict[str, Any]) -> None:
         name = node["name"]
@@ -214,7 +218,9 @@ class _Reader:
             self._encodings[name] = encoding
         for member in node["inner"]:
             if member["kind"] == "EnumConstantDecl":
-                value = next(int(e["value"]) for e in member["inner"] if e["kind"] == "ConstantExpr")
+                value = next(
+                    int(e["value"]) for e in member["inner"] if e["kind"] == "ConstantExpr"
+                )
                 self.found.enumerators.append(
                     Enumerator(member["name"], node["name"], encoding, value)
                 )

@@ -93,12 +93,17 @@ gptoss_model_config config_of(uint32_t num_blocks) {
 // A device, and how often somebody waited for it.
 struct Gpu {
     MemoryDevice device;
-    std::atomic<uint64_t> bytes_in_use = 0; // as the storages count them
+    uint64_t limit = UINT64_MAX; // bytes of all storages together
+    KvMemory memory{[this](uint64_t used, uint64_t more) {
+        if (more > limit - used) {
+            fail(gptoss_status_insufficient_memory, "above the limit");
+        }
+    }};
     std::vector<const CommandBuffer*> waited_for;
     bool is_lost = false;
 
     MetalKvStorage storage(uint32_t num_blocks, size_t max_tokens, size_t max_batch_tokens) {
-        return MetalKvStorage(device, config_of(num_blocks), max_tokens, max_batch_tokens, bytes_in_use,
+        return MetalKvStorage(device, config_of(num_blocks), max_tokens, max_batch_tokens, memory,
                               [this](CommandBuffer& commands) {
                                   waited_for.push_back(&commands);
                                   if (is_lost) {
@@ -197,7 +202,7 @@ TEST(a_storage_takes_what_its_size_was_said_to_be) {
                         MetalKvStorage::bytes_for(config_of(num_blocks), num_tokens, max_tokens, max_batch_tokens);
                     CHECK_EQUAL(storage.num_bytes(), bytes);
                     CHECK_EQUAL(gpu.device.bytes(), bytes);
-                    CHECK_EQUAL(gpu.bytes_in_use.load(), bytes);
+                    CHECK_EQUAL(gpu.memory.used(), bytes);
                 }
             }
         }
@@ -247,6 +252,37 @@ TEST(reserving_less_changes_nothing) {
     storage.reserve(40);
     storage.reserve(100);
     CHECK(storage.keys(1).as<std::byte>() == memory);
+}
+
+TEST(a_growth_that_is_refused_changes_nothing) {
+    Gpu gpu;
+    MetalKvStorage first = gpu.storage(5, 1000, 20);
+    MetalKvStorage second = gpu.storage(5, 1000, 20);
+    first.reserve(30);
+    write(first, 5, 0, 30, 1);
+    second.reserve(30);
+    const uint64_t before = gpu.memory.used();
+    const uint64_t more = MetalKvStorage::bytes_for(config_of(5), 300, 1000, 20) - first.num_bytes();
+    gpu.limit = before + more - 1;
+    CHECK_FAILS(gptoss_status_insufficient_memory, "above the limit", first.reserve(300));
+    CHECK_FAILS(gptoss_status_insufficient_memory, "above the limit", first.reserve(300));
+    CHECK_EQUAL(gpu.memory.used(), before);
+    CHECK_EQUAL(gpu.device.bytes(), before);
+    CHECK(full_blocks_hold(first, 5, 0, 30, 1));
+    gpu.limit++;
+    first.reserve(300);
+    CHECK(full_blocks_hold(first, 5, 0, 30, 1));
+    CHECK_FAILS(gptoss_status_insufficient_memory, "above the limit", second.clone());
+    CHECK_EQUAL(gpu.memory.used(), before + more);
+}
+
+TEST(what_the_device_refuses_is_not_counted) {
+    Gpu gpu;
+    MetalKvStorage storage = gpu.storage(5, 1000, 20);
+    gpu.device.allow(3);
+    CHECK_FAILS(gptoss_status_insufficient_memory, "no memory", storage.reserve(100));
+    CHECK_EQUAL(gpu.memory.used(), storage.num_bytes());
+    CHECK_EQUAL(gpu.memory.used(), gpu.device.bytes());
 }
 
 TEST(never_more_than_one_block_is_there_twice) {
@@ -319,12 +355,12 @@ TEST(storages_count_together_what_they_take) {
         storage.reserve(40);
         const auto clone = storage.clone();
         clone->reserve(80);
-        CHECK_EQUAL(gpu.bytes_in_use.load(), storage.num_bytes() + clone->num_bytes());
+        CHECK_EQUAL(gpu.memory.used(), storage.num_bytes() + clone->num_bytes());
         gpu.device.allow(2);
         CHECK_FAILS(gptoss_status_insufficient_memory, "block 2", clone->clone());
-        CHECK_EQUAL(gpu.bytes_in_use.load(), gpu.device.bytes());
+        CHECK_EQUAL(gpu.memory.used(), gpu.device.bytes());
     }
-    CHECK_EQUAL(gpu.bytes_in_use.load(), uint64_t{0});
+    CHECK_EQUAL(gpu.memory.used(), uint64_t{0});
 }
 
 TEST(a_clone_is_independent) {

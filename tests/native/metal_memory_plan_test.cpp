@@ -3,7 +3,6 @@
 #include "metal/memory_plan.h"
 
 #include <algorithm>
-#include <atomic>
 #include <cmath>
 #include <memory>
 #include <regex>
@@ -227,6 +226,21 @@ TEST(contexts_are_refused_where_they_do_not_fit_when_full) {
                 plan.check_context(device, {0, 5000}, 10001, 0));
 }
 
+TEST(caches_do_not_grow_above_the_limit) {
+    const MemoryPlan plan(k20b.config, k20b.weight_bytes);
+    DeviceInfo device = mac(32);
+    device.recommended_bytes = k20b.weight_bytes + 3 * kGiB + 100;
+    plan.check_growth(device, {kGiB, kGiB}, kGiB + 100);
+    CHECK_FAILS(gptoss_status_insufficient_memory, "need 1.1 GiB more of GPU memory",
+                plan.check_growth(device, {kGiB, kGiB}, kGiB + 101));
+    CHECK_FAILS(gptoss_status_insufficient_memory, "hold 14.9 GiB. Apple M2 has 15.8 GiB for that",
+                plan.check_growth(device, {kGiB, kGiB}, kGiB + 101));
+    CHECK_FAILS(gptoss_status_insufficient_memory, "iogpu.wired_limit_mb=16384`",
+                plan.check_growth(device, {kGiB, kGiB}, kGiB + 101));
+    device.recommended_bytes = 0;
+    plan.check_growth(device, {kGiB, kGiB}, 100 * kGiB);
+}
+
 // What users of each Mac are told about each model, at macOS' default limit, at the highest that is advised, and at one
 // that leaves 1 GiB beside the weights, so that the length of a context decides.
 TEST(refusals_have_the_numbers_and_remedies_that_work) {
@@ -313,11 +327,11 @@ TEST(storages_and_workspaces_take_what_the_plan_says) {
     for (const size_t batch : {1, 7, 40, 512}) {
         for (const size_t num_tokens : {1, 8, 100, 4096}) {
             const size_t rows = std::min(batch, num_tokens);
-            std::atomic<uint64_t> in_use = 0;
-            MetalKvStorage storage(*device, config, num_tokens, rows, in_use, [](CommandBuffer&) {});
+            KvMemory memory([](uint64_t, uint64_t) {});
+            MetalKvStorage storage(*device, config, num_tokens, rows, memory, [](CommandBuffer&) {});
             storage.reserve(num_tokens);
             CHECK_EQUAL(storage.num_bytes(), size_t{plan.kv_bytes(num_tokens, batch)});
-            CHECK_EQUAL(in_use.load(), plan.kv_bytes(num_tokens, batch));
+            CHECK_EQUAL(memory.used(), plan.kv_bytes(num_tokens, batch));
 
             Workspace workspace(*device, config);
             workspace.reserve(rows, 1);
