@@ -419,16 +419,27 @@ TEST(streams_of_several_contexts_do_not_mix) {
 }
 
 TEST(logits_that_outlived_their_cache_are_not_streamed_from) {
-    // The batch that was stopped has overwritten the rings, which have no snapshot of this place.
-    Fixture fixture(0, 0, 32);
-    fixture.context->append(some_tokens(100));
+    Fixture fixture(100, 0, 32);
+    sample(*fixture.context, 3);
+    fixture.context->logits({}); // of 103 tokens; the rings have a snapshot at 100
+    const Tokens prompt = fixture.context->tokens();
+    fixture.context->append(some_tokens(200, 2));
+    fixture.controls->failing_batch = 4; // when the others have overwritten the rings
+    CHECK_FAILS(gptoss_status_internal_error, "The batch failed", fixture.context->logits({}));
+    fixture.context->truncate(103);
+    const size_t num_rows = fixture.controls->num_rows_processed;
+    check_goes_on(fixture, prompt, 6, expecting(1));
+    CHECK_EQUAL(fixture.controls->num_rows_processed - num_rows, 3u);
+}
+
+TEST(a_stream_begins_where_the_tokens_end_even_if_more_is_cached) {
+    Fixture fixture(100, 0, 32);
     fixture.context->logits({});
-    const Tokens prompt = {fixture.context->tokens().begin(), fixture.context->tokens().end()};
     fixture.context->append(some_tokens(200, 2));
     fixture.controls->failing_batch = 4;
     CHECK_FAILS(gptoss_status_internal_error, "The batch failed", fixture.context->logits({}));
     fixture.context->truncate(100);
-    check_goes_on(fixture, prompt, 6, expecting(1));
+    check_goes_on(fixture, some_tokens(100), 6, expecting(1));
 }
 
 // ---- Aborts
