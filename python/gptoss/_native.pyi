@@ -14,6 +14,10 @@ class Backend:
     metal: Backend
 
 def device_info(backend: Backend) -> tuple[str, str, str, int, int, int]: ...
+def selftest_kernels(
+    backend: Backend,
+    callback: Callable[[int, int, tuple[str, str, bool, float, float, str, float]], object],
+) -> None: ...
 
 class Model:
     def __init__(self, path: bytes, backend: Backend, num_threads: int) -> None: ...

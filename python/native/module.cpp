@@ -145,6 +145,44 @@ py::tuple device_info(gptoss_backend backend) {
                           info.max_buffer_bytes, info.physical_bytes);
 }
 
+// What the callback of a self-test is called with, and what it raised.
+struct KernelChecks {
+    py::function callback;
+    std::exception_ptr exception;
+
+    static int report(void* user_data, size_t num_done, size_t num_total, const gptoss_kernel_check* check) {
+        auto* const checks = static_cast<KernelChecks*>(user_data);
+        const py::gil_scoped_acquire gil;
+        try {
+            if (PyErr_CheckSignals() != 0) {
+                throw py::error_already_set();
+            }
+            checks->callback(num_done, num_total,
+                             py::make_tuple(check->kernel, check->shape, check->passed != 0, check->largest_difference,
+                                            check->tolerance, check->message, check->seconds));
+        } catch (...) {
+            checks->exception = std::current_exception();
+            return 1;
+        }
+        return 0;
+    }
+};
+
+// Calls callback(number done, number in all, (kernel, shape, passed, largest difference, tolerance, message, seconds))
+// after each check. What it raises ends the self-test and is raised here.
+void selftest_kernels(gptoss_backend backend, py::function callback) {
+    KernelChecks checks = {std::move(callback), nullptr};
+    gptoss_status status;
+    {
+        const py::gil_scoped_release release;
+        status = gptoss_selftest_kernels(backend, KernelChecks::report, &checks);
+    }
+    if (checks.exception != nullptr) {
+        std::rethrow_exception(checks.exception);
+    }
+    check(status);
+}
+
 class Model {
 public:
     Model(const std::string& path, gptoss_backend backend, uint32_t num_threads) {
@@ -475,6 +513,7 @@ PYBIND11_MODULE(_native, module) {
         .value("cpu", gptoss_backend_cpu)
         .value("metal", gptoss_backend_metal);
     module.def("device_info", &device_info, py::arg("backend"));
+    module.def("selftest_kernels", &selftest_kernels, py::arg("backend"), py::arg("callback"));
 
     py::class_<Model, std::shared_ptr<Model>>(module, "Model")
         .def(py::init<const std::string&, gptoss_backend, uint32_t>(), py::arg("path"), py::arg("backend"),
