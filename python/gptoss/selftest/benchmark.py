@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 PIECE_TOKENS = 512
 MOST_PIECES = 4
 NUM_DECODED = 128
-MOST_SECONDS = 8.0
+MOST_SECONDS = 5.0
 """For each of the two; what was done by then counts."""
 WARM_UP_TOKENS = 64
 

@@ -49,8 +49,7 @@ _M3_ULTRA = _NEWSROOM + "2025/03/apple-reveals-m3-ultra-taking-apple-silicon-to-
 _M4 = _NEWSROOM + "2024/05/apple-introduces-m4-chip/"
 _M4_PRO = _NEWSROOM + "2024/10/apple-introduces-m4-pro-and-m4-max/"
 _M5 = (
-    _NEWSROOM
-    + "2025/10/apple-unleashes-m5-the-next-big-leap-in-ai-performance-for-apple-silicon/"
+    _NEWSROOM + "2025/10/apple-unleashes-m5-the-next-big-leap-in-ai-performance-for-apple-silicon/"
 )
 _M5_PRO = "Apple's announcement of March 2026, as in https://mikeshouts.com/apple-m5-pro-m5-max/"
 
@@ -70,7 +69,7 @@ class Chip:
 
     @property
     def family(self) -> str:
-        """ "M2" of "M2 Max"."""
+        """Of an M2 Max: M2."""
         return self.name.split()[0]
 
     @property

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -19,15 +19,30 @@ if TYPE_CHECKING:
 
     Logits = npt.NDArray[np.float32]
 
-DEMO_TOLERANCE = 5e-3
-"""Of logits of the demo model."""
-TOLERANCE = 5e-2
-"""Of logits of other models: they are larger, and pass through many more blocks in half precision."""
-MARGIN = 0.02
-"""Where the best logit is so far ahead, both have to agree on it."""
+
+@dataclass(frozen=True)
+class Limits:
+    """How far logits may differ."""
+
+    difference: float
+    clear_lead: float
+    """Where the best logit is so far ahead, both have to agree on it."""
+
+    def scaled(self, factor: float) -> Limits:
+        """Wider ones."""
+        return Limits(self.difference * factor, self.clear_lead * factor)
+
+
+# Of the demo model. Batches of more than 31 rows have operands in half precision.
+FLOAT_LIMITS = Limits(5e-3, 0.02)
+HALF_LIMITS = Limits(0.05, 0.1)
+OTHER_MODELS_FACTOR = 10
+"""The logits of large models are larger, and pass through many more blocks."""
+ROWS_IN_FLOAT = 31
+
 SHARE_TOLERANCE = 0.02
 """How far a random number may fall outside a token's share of the probability, to be drawn from
-logits that differ by less than the tolerance."""
+logits that differ by less than the limit."""
 
 PREFILLS = (1, 5, 130, 300)
 CHUNKS = (7, 41, 1, 83, 2, 166)  # of the longest of these
@@ -51,9 +66,9 @@ class Comparison:
 class _Part:
     """One comparison while it is made."""
 
-    def __init__(self, name: str, tolerance: float) -> None:
+    def __init__(self, name: str, limits: Limits) -> None:
         self.name = name
-        self.tolerance = tolerance
+        self.limits = limits
         self.largest = 0.0
         self.messages: list[str] = []
 
@@ -62,14 +77,17 @@ class _Part:
         difference = float(np.max(np.abs(actual.astype(np.float64) - expected)))
         # NaN is worse than anything.
         self.largest = difference if not difference <= self.largest else self.largest
-        if not difference < self.tolerance:
+        if not difference < self.limits.difference:
             token = int(np.argmax(np.abs(actual.astype(np.float64) - expected)))
             self.messages.append(
                 f"{what}: the logit of token {token} is {actual[token]:.6g}, "
                 f"expected {expected[token]:.6g}"
             )
         best, second = (int(token) for token in np.argsort(expected)[[-1, -2]])
-        if expected[best] - expected[second] > MARGIN and int(np.argmax(actual)) != best:
+        if (
+            expected[best] - expected[second] > self.limits.clear_lead
+            and int(np.argmax(actual)) != best
+        ):
             self.messages.append(
                 f"{what}: the likeliest token is {int(np.argmax(actual))}, expected {best}, which "
                 f"is ahead by {expected[best] - expected[second]:.3g}"
@@ -80,7 +98,7 @@ class _Part:
 
     def result(self) -> Comparison:
         message = "; ".join(self.messages[:2])
-        return Comparison(self.name, not message, self.largest, self.tolerance, message)
+        return Comparison(self.name, not message, self.largest, self.limits.difference, message)
 
 
 def compare(
@@ -93,9 +111,10 @@ def compare(
     """
     suite = _Suite(tested, reference)
     results: list[Comparison] = []
-    for index, (name, run) in enumerate(suite.parts):
+    for index, (name, limits, run) in enumerate(suite.parts):
         progress(index, len(suite.parts), name)
-        part = _Part(name, suite.tolerance)
+        factor = 1 if tested.is_demo else OTHER_MODELS_FACTOR
+        part = _Part(name, limits.scaled(factor))
         try:
             run(part)
         except Exception as error:
@@ -107,27 +126,28 @@ def compare(
 
 
 class _Suite:
-    """The parts, with the reference's results that several of them use."""
+    """The parts, in an order in which each token goes through the reference once.
+
+    The reference may be slow: every prefill is the beginning of the next one.
+    """
 
     def __init__(self, tested: Model, reference: Model) -> None:
         self.tested = tested
-        self.tolerance = DEMO_TOLERANCE if tested.is_demo else TOLERANCE
         # Text tokens, the same at every run; what they say does not matter.
         generator = random.Random(20)
         count = tested.tokenizer.num_text_tokens
         self.prompt = [generator.randrange(count) for _ in range(max(PREFILLS))]
         self.other = [generator.randrange(count) for _ in range(20)]
-        # Slow on a large model, so each token goes through it once: every prefill is the
-        # beginning of the next one.
         self.reference = Context(reference)
         self.expected: dict[int, Logits] = {}
-        self.parts: list[tuple[str, Callable[[_Part], None]]] = [
-            ("prefill of 1, 5, 130 and 300 tokens", self.prefills),
-            ("300 tokens in ragged chunks", self.chunks),
-            ("two sequences at once", self.together),
-            (f"{NUM_DECODED} greedy tokens", self.greedy),
-            (f"{NUM_DECODED} sampled tokens", self.sampled),
-            (f"rewind to {REWOUND_TO} tokens, and on with others", self.rewind),
+        self.processed = Context(tested, max_batch_tokens=ROWS_IN_FLOAT)
+        self.parts: list[tuple[str, Limits, Callable[[_Part], None]]] = [
+            ("prefill of 1, 5, 130 and 300 tokens", HALF_LIMITS, self.prefills),
+            ("300 tokens in ragged chunks", FLOAT_LIMITS, self.chunks),
+            ("two sequences at once", HALF_LIMITS, self.together),
+            (f"{NUM_DECODED} greedy tokens", FLOAT_LIMITS, self.greedy),
+            (f"{NUM_DECODED} sampled tokens", FLOAT_LIMITS, self.sampled),
+            ("rewinds behind the window", FLOAT_LIMITS, self.rewinds),
         ]
 
     def expect(self, num_tokens: int) -> Logits:
@@ -137,9 +157,9 @@ class _Suite:
             self.expected[num_tokens] = self.reference.logits()
         return self.expected[num_tokens]
 
-    def context(self, num_tokens: int, max_batch_tokens: int = 0) -> Context:
+    def context(self, num_tokens: int) -> Context:
         """Of the backend that is tested, with the prompt's beginning."""
-        context = Context(self.tested, max_batch_tokens=max_batch_tokens)
+        context = Context(self.tested)
         context.append(self.prompt[:num_tokens])
         return context
 
@@ -149,35 +169,32 @@ class _Suite:
             part.logits(f"{num_tokens} tokens", actual, self.expect(num_tokens))
 
     def chunks(self, part: _Part) -> None:
-        context = Context(self.tested, max_batch_tokens=64)
         for size in CHUNKS:
-            context.append(self.prompt[context.num_tokens : context.num_tokens + size])
-            context.process()
-        part.logits("after the last chunk", context.logits(), self.expect(context.num_tokens))
+            first = self.processed.num_tokens
+            self.processed.append(self.prompt[first : first + size])
+            self.processed.process()
+        part.logits("after the last chunk", self.processed.logits(), self.expect(300))
 
     def together(self, part: _Part) -> None:
-        first, second = self.context(130), self.context(5)
+        """The second one goes on alone, so that each has to have its own cache."""
+        first, second = self.context(130), self.context(1)
         process_batch([first, second])
         part.logits("the first sequence", first.logits(), self.expect(130))
-        part.logits("the second one", second.logits(), self.expect(5))
-        # And on, so that each has its own cache.
-        first.append(self.prompt[130:300])
-        process_batch([first])
-        part.logits("the first one after 300 tokens", first.logits(), self.expect(300))
+        part.logits("the second one", second.logits(), self.expect(1))
+        second.append(self.prompt[1:5])
+        part.logits("the second one after 5 tokens", second.logits(), self.expect(5))
 
     def greedy(self, part: _Part) -> None:
         """Tokens may part where the best two are as good as equal."""
-        tokens = self.context(300).sample(NUM_DECODED, temperature=0)
 
         def is_fair(logits: Logits, token: int, _: int) -> bool:
-            return bool(logits.max() - logits[token] <= MARGIN)
+            return bool(logits.max() - logits[token] <= part.limits.clear_lead)
 
-        self.follow(part, tokens, is_fair)
+        self.decode(part, is_fair, temperature=0)
 
     def sampled(self, part: _Part) -> None:
         """Tokens may part where the random number falls between two."""
         seed = 7
-        tokens = self.context(300).sample(NUM_DECODED, temperature=1, seed=seed)
 
         def is_fair(logits: Logits, token: int, position: int) -> bool:
             weights = np.exp(logits.astype(np.float64) - logits.max())
@@ -186,41 +203,35 @@ class _Suite:
             number = uniform_random(seed, position)
             return bool(begin - SHARE_TOLERANCE <= number <= ends[token] + SHARE_TOLERANCE)
 
-        self.follow(part, tokens, is_fair)
+        self.decode(part, is_fair, temperature=1, seed=seed)
 
-    def follow(
+    def decode(
         self,
         part: _Part,
-        tokens: Sequence[int],
         is_fair: Callable[[Logits, int, int], bool],
+        temperature: float,
+        seed: int = 0,
     ) -> None:
         """Has the reference go along with the tested backend's tokens, and judge each."""
-        self.expect(300)
-        reference = copy.copy(self.reference)
-        for token in tokens:
-            logits = reference.logits()
-            if not is_fair(logits, token, reference.num_tokens):
-                part.fail(
-                    f"token {reference.num_tokens} is {token}, which the reference would not choose"
-                )
+        context, reference = copy.copy(self.processed), copy.copy(self.reference)
+        for token in context.sample(NUM_DECODED, temperature=temperature, seed=seed):
+            position = reference.num_tokens
+            if not is_fair(reference.logits(), token, position):
+                part.fail(f"token {position} is {token}, which the reference would not choose")
                 return
             reference.append(token)
-        actual = self.context(300)
-        actual.append(tokens)
-        part.logits("behind them", actual.logits(), reference.logits())
+        part.logits("behind them", context.logits(), reference.logits())
 
-    def rewind(self, part: _Part) -> None:
-        self.expect(300)
-        contexts = (self.context(300), self.reference)
+    def rewinds(self, part: _Part) -> None:
+        contexts = (self.processed, self.reference)
         for context in contexts:
-            context.process()
             context.truncate(REWOUND_TO)
             context.append(self.other)
         part.logits("behind other tokens", contexts[0].logits(), contexts[1].logits())
         for context in contexts:
             context.truncate(REWOUND_TO)
             context.append(self.prompt[REWOUND_TO:300])
-        part.logits("behind the same again", contexts[0].logits(), self.expected[300])
+        part.logits("behind the same again", contexts[0].logits(), self.expect(300))
 
 
 def uniform_random(seed: int, position: int) -> float:

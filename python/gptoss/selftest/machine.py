@@ -7,7 +7,6 @@ import os
 import platform
 import re
 import subprocess
-import sys
 from dataclasses import dataclass
 
 from gptoss.device import device_info
@@ -84,7 +83,7 @@ def _output(*command: str) -> str:
 
 
 def _power_mode() -> str:
-    if sys.platform != "darwin":
+    if platform.system() != "Darwin":
         return "not known on this system"
     return describe_power(_output("pmset", "-g", "live"), _output("pmset", "-g", "batt"))
 
@@ -100,7 +99,7 @@ def describe_power(settings: str, supply: str) -> str:
 
 
 def _gpu_cores() -> int | None:
-    if sys.platform != "darwin":
+    if platform.system() != "Darwin":
         return None
     return count_gpu_cores(_output("system_profiler", "-json", "SPDisplaysDataType"))
 

@@ -20,7 +20,7 @@ using namespace gptoss_metal;
 constexpr double kFloatTolerance = 1e-5;
 constexpr double kHalfTolerance = 2e-3;
 // Of what is rounded to half once.
-constexpr double kRoundedTolerance = 0x1p-11;
+constexpr double kRoundedTolerance = 5e-4;
 
 constexpr uint32_t ceil_divide(uint32_t value, uint32_t divisor) {
     return (value + divisor - 1) / divisor;

@@ -12,7 +12,7 @@ namespace {
 // Rotated in fp32, relative to the greatest of a few thousand normally distributed numbers.
 constexpr double kFloatTolerance = 1e-6;
 // Rounded to half once.
-constexpr double kRoundedTolerance = 0x1p-11;
+constexpr double kRoundedTolerance = 5e-4;
 
 // Heads [first, end) of every row of [num_rows, num_heads, 64].
 std::vector<double> some_heads(const std::vector<double>& rows, size_t num_heads, size_t first, size_t end) {
