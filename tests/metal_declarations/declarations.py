@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from metal_declarations.zig import INCLUDE, syntax_tree
+from metal_declarations.zig import INCLUDE, OLDEST_MACOS, syntax_tree
 
 
 class UncheckedError(Exception):
@@ -111,6 +111,15 @@ def read_declarations(zig: Path, include: Path = INCLUDE) -> Declarations:
     return _Reader(tree, include).found
 
 
+def is_old(version: str | None) -> bool:
+    """Whether what came with a version of macOS is on the oldest system that the build runs on."""
+    return version is None or _numbers(version) <= _numbers(OLDEST_MACOS)
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in version.split("."))
+
+
 def plain_type(name: str) -> str:
     """A type's name without ownership, nullability and chance blanks; `const` comes first."""
     qualifiers = (
@@ -201,6 +210,9 @@ class _Reader:
                 continue
             arguments = [each for each in member.get("inner", []) if each["kind"] == "ParmVarDecl"]
             own = self._availability(member)
+            # clang demands a guard for what is newer itself, and not for all that a newer protocol
+            # has: there, each method has to say so.
+            inherited = availability.introduced if is_old(availability.introduced) else None
             self.found.methods.append(
                 Method(
                     name,
@@ -208,7 +220,7 @@ class _Reader:
                     not member["instance"],
                     self._type(member["returnType"]),
                     tuple(self._type(each["type"]) for each in arguments),
-                    Availability(own.introduced or availability.introduced, own.deprecated),
+                    Availability(own.introduced or inherited, own.deprecated),
                 )
             )
 

@@ -1,4 +1,4 @@
-"""zig (PyPI: ziglang), which compiles for macOS anywhere: clang, libc++ and macOS's open headers."""
+"""zig (PyPI: ziglang), which compiles for macOS anywhere: clang, libc++ and macOS's headers."""
 
 from __future__ import annotations
 
@@ -45,12 +45,12 @@ def compile_for_macos(
     """Compiles a .cpp or .mm file of the Metal backend for arm64 macOS; ZigError says why not."""
     is_objective_c = source.suffix == ".mm"
     language = ["-x", "objective-c++", "-fobjc-arc"] if is_objective_c else ["-x", "c++"]
-    command: list[str | Path] = [
-        *(zig, "c++", "-target", f"aarch64-macos.{OLDEST_MACOS}", "-std=c++20", "-O0", "-g0"),
+    command = [
+        *(str(zig), "c++", "-target", f"aarch64-macos.{OLDEST_MACOS}", "-std=c++20", "-O0", "-g0"),
         *("-fno-sanitize=all", "-DGPTOSS_METAL", '-DGPTOSS_VERSION="0.0.0"', *WARNINGS),
-        *("-isystem", declarations),
+        *("-isystem", str(declarations)),
         *(f"-I{folder}" for folder in include),
-        *(*language, "-c", source, "-o", output),
+        *(*language, "-c", str(source), "-o", str(output)),
     ]
     result = subprocess.run(command, capture_output=True, text=True)
     if result.returncode != 0:
@@ -61,11 +61,11 @@ def syntax_tree(zig: Path, include: Path = INCLUDE) -> dict[str, Any]:
     """What clang understands of <Metal/Metal.h> in `include`: its -ast-dump=json."""
     library = zig.parent / "lib"
     command = [
-        *(zig, "clang", "-target", f"arm64-apple-macos{OLDEST_MACOS}", "-x", "objective-c++"),
+        *(str(zig), "clang", "-target", f"arm64-apple-macos{OLDEST_MACOS}", "-x", "objective-c++"),
         *("-std=c++20", "-fobjc-arc", "-nostdinc"),
-        *("-isystem", library / "include"),
-        *("-isystem", library / "libc" / "include" / "any-darwin-any"),
-        *("-isystem", include, "-fsyntax-only", "-Xclang", "-ast-dump=json", "-"),
+        *("-isystem", str(library / "include")),
+        *("-isystem", str(library / "libc" / "include" / "any-darwin-any")),
+        *("-isystem", str(include), "-fsyntax-only", "-Xclang", "-ast-dump=json", "-"),
     ]
     program = "#import <Metal/Metal.h>\n"
     result = subprocess.run(command, input=program, capture_output=True, text=True)

@@ -92,10 +92,10 @@ API_AVAILABLE(macos(15.0))
 
 API_AVAILABLE(macos(15.0))
 @protocol MTLResidencySet <NSObject>
-- (void)requestResidency;
-- (void)addAllocation:(id<MTLAllocation>)allocation;
-- (void)removeAllocation:(id<MTLAllocation>)allocation;
-- (void)commit;
+- (void)requestResidency API_AVAILABLE(macos(15.0));
+- (void)addAllocation:(id<MTLAllocation>)allocation API_AVAILABLE(macos(15.0));
+- (void)removeAllocation:(id<MTLAllocation>)allocation API_AVAILABLE(macos(15.0));
+- (void)commit API_AVAILABLE(macos(15.0));
 @end
 
 // ---- Kernels
