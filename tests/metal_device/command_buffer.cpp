@@ -103,12 +103,12 @@ void HostCommandBuffer::commit() {
     executor_->submit(shared_from_this());
 }
 
-void HostCommandBuffer::finish(double seconds, std::exception_ptr error) {
+void HostCommandBuffer::finish(double seconds, std::optional<Failure> failure) {
     {
         const std::lock_guard lock(mutex_);
         is_finished_ = true;
         seconds_ = seconds;
-        error_ = std::move(error);
+        failure_ = std::move(failure);
     }
     finished_.notify_all();
 }
@@ -124,8 +124,8 @@ double HostCommandBuffer::wait(std::chrono::steady_clock::time_point deadline) {
         has_timed_out_ = true; // whatever becomes of it
         fail_unanswered(label_);
     }
-    if (error_ != nullptr) {
-        std::rethrow_exception(error_);
+    if (failure_) {
+        throw Error(failure_->status, failure_->sentence);
     }
     return seconds_;
 }

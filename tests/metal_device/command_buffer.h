@@ -4,18 +4,26 @@
 #include <chrono>
 #include <condition_variable>
 #include <cstdint>
-#include <exception>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "dispatch.h"
+#include "gptoss.h"
 #include "metal/device.h"
 
 namespace gptoss::metal::host {
 
 class Executor;
+
+// An Error for other threads. Not a std::exception_ptr: ThreadSanitizer does not see how the standard library counts
+// who refers to one.
+struct Failure {
+    gptoss_status status;
+    std::string sentence;
+};
 
 class HostCommandBuffer final : public CommandBuffer, public std::enable_shared_from_this<HostCommandBuffer> {
 public:
@@ -37,8 +45,8 @@ public:
     const std::vector<size_t>& barriers() const { return barriers_; } // before which dispatch, ascending
     const std::string& encoding_error() const { return encoding_error_; }
 
-    // Ends wait(). `error`: null if all dispatches ran.
-    void finish(double seconds, std::exception_ptr error);
+    // Ends wait(). No `failure`: all dispatches ran.
+    void finish(double seconds, std::optional<Failure> failure);
 
 private:
     void check_encoding(const char* call) const;
@@ -61,7 +69,7 @@ private:
     bool is_finished_ = false;
     bool has_timed_out_ = false;
     double seconds_ = 0;
-    std::exception_ptr error_;
+    std::optional<Failure> failure_;
 };
 
 } // namespace gptoss::metal::host

@@ -1,6 +1,8 @@
 #include "executor.h"
 
 #include <chrono>
+#include <functional>
+#include <optional>
 
 #include "command_buffer.h"
 #include "dispatch_order.h"
@@ -23,11 +25,15 @@ namespace {
     fail_command_buffer({commands.label(), "its device was closed before it was done", "host device"});
 }
 
-std::exception_ptr closed_error(const HostCommandBuffer& commands) {
+// The failure that `run` throws, if it throws one.
+std::optional<Failure> failure_of(const std::function<void()>& run) {
     try {
-        fail_closed(commands);
-    } catch (...) {
-        return std::current_exception();
+        run();
+        return std::nullopt;
+    } catch (const Error& error) {
+        return Failure{error.status(), error.what()};
+    } catch (const std::exception& error) {
+        return Failure{gptoss_status_internal_error, std::string("The host device failed: ") + error.what() + "."};
     }
 }
 
@@ -44,7 +50,7 @@ void Executor::submit(std::shared_ptr<HostCommandBuffer> commands) {
             return;
         }
     }
-    commands->finish(0, closed_error(*commands));
+    commands->finish(0, failure_of([&] { fail_closed(*commands); }));
 }
 
 void Executor::close() {
@@ -79,8 +85,7 @@ void Executor::run_thread() {
 
 void Executor::run(HostCommandBuffer& commands) {
     const auto start = std::chrono::steady_clock::now();
-    std::exception_ptr error;
-    try {
+    std::optional<Failure> failure = failure_of([&] {
         ++num_started_;
         if (num_started_ == settings_.faults.hang) {
             wait_until_closed();
@@ -91,11 +96,9 @@ void Executor::run(HostCommandBuffer& commands) {
         }
         run_dispatches(commands);
         append_report(commands);
-    } catch (...) {
-        error = std::current_exception();
-    }
+    });
     const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - start;
-    commands.finish(seconds.count(), error);
+    commands.finish(seconds.count(), std::move(failure));
 }
 
 void Executor::run_dispatches(const HostCommandBuffer& commands) {

@@ -23,19 +23,26 @@ std::function<std::string(const void*)> describe_device_memory;
 struct sigaction previous[std::size(signals)];
 stack_t previous_stack;
 std::unique_ptr<std::byte[]> signal_stack;
-std::string fault_text;
 pthread_t launching_thread; // others may fault at the same time, and not in a kernel
 
-std::string describe_fault(int signal, const void* address, const void* program_counter) {
-    const std::string at = " at " + code_location(program_counter);
-    return (signal == SIGFPE ? "integer division by zero, or one whose quotient overflows,"
-                             : "access to " + describe_address(address)) +
+// The last one.
+struct {
+    int signal;
+    const void* address;
+    const void* program_counter;
+} fault;
+
+std::string describe_fault() {
+    const std::string at = " at " + code_location(fault.program_counter);
+    return (fault.signal == SIGFPE ? "integer division by zero, or one whose quotient overflows,"
+                                   : "access to " + describe_address(fault.address)) +
            at;
 }
 
-// Where a faulting thread goes on, at the top of its own stack: it leaves it for good.
+// Where a faulting thread goes on when the signal handler has returned, at the top of its own stack: it leaves it for
+// good.
 [[noreturn]] void leave_faulting_thread() {
-    fail(fault_text);
+    fail(describe_fault());
 }
 
 // Makes the interrupted thread call leave_faulting_thread() when the signal handler returns. False: not on this
@@ -67,11 +74,10 @@ const void* program_counter_of([[maybe_unused]] const ucontext_t* context) {
 #endif
 }
 
-// Allocating here is safe: the signal is the kernel's own, and kernels do not allocate.
 void handle(int signal, siginfo_t* information, void* interrupted) {
     auto* context = static_cast<ucontext_t*>(interrupted);
     if (is_thread_running() && pthread_equal(pthread_self(), launching_thread) != 0) {
-        fault_text = describe_fault(signal, information->si_addr, program_counter_of(context));
+        fault = {signal, information->si_addr, program_counter_of(context)};
         scheduler& machine = the_scheduler();
         if (redirect(context, machine.stack_top_of_running_thread())) {
             return;
