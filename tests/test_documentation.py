@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import io
 import re
+import shlex
 import textwrap
 from pathlib import Path
 from typing import Any
@@ -12,11 +14,18 @@ from typing import Any
 import gptoss
 import pytest
 from gptoss import harmony
+from gptoss.cli.main import build_parser
 from gptoss.harmony import HarmonyError, RepairKind, Role, load_harmony_encoding
 
 DOCUMENTS = ["README.md", "docs/harmony.md"]
+# Their commands are not run: some download 14 GB, some need a Mac. But each is one that there is.
+DOCUMENTS_WITH_COMMANDS = ["README.md", "docs/metal.md", "docs/command-line.md"]
 
 BLOCK = re.compile(r"^```python\n(.*?)^```$", re.DOTALL | re.MULTILINE)
+# In a block of the shell, at its prompt, or indented; without pipes and redirections.
+COMMAND = re.compile(
+    r"^(?:\$ |    )?(?:[^`|]*\| )?(gptoss [^|<>\n]*?) *(?:2?[|<>].*)?$", re.MULTILINE
+)
 # `print(x)  # what it prints`, or the comments on the lines after the print.
 PRINTED = re.compile(r"(?:^print\(.*\)  |^)# (.*)$", re.MULTILINE)
 
@@ -36,6 +45,25 @@ def test_python_runs_and_prints_what_is_written_beside_it(repository: Path, name
         expected = PRINTED.findall(block)
         if expected:
             assert output.getvalue().splitlines() == expected
+
+
+@pytest.mark.parametrize("name", DOCUMENTS_WITH_COMMANDS)
+def test_commands_are_ones_that_there_are(repository: Path, name: str) -> None:
+    parser = build_parser()
+    commands = COMMAND.findall((repository / name).read_text(encoding="utf-8"))
+    assert commands
+    for command in commands:
+        _, *arguments = shlex.split(re.sub(r"  .*", "", command))  # a remark stands apart
+        arguments = [re.sub(r"^\[(.*)\]$", r"\1", argument) for argument in arguments]
+        assert is_usage(parser, arguments), f"{name} shows `{command}`, which is a usage error"
+
+
+def is_usage(parser: argparse.ArgumentParser, arguments: list[str]) -> bool:
+    try:
+        parser.parse_args(arguments)
+    except SystemExit as end:
+        return end.code == 0
+    return True
 
 
 def test_the_example_of_the_package_runs() -> None:
