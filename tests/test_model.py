@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import errno
 import math
@@ -95,6 +96,9 @@ def test_unknown_backend_is_refused_with_the_known_ones() -> None:
 
 
 def test_backend_that_is_not_in_this_build_is_refused() -> None:
+    with contextlib.suppress(gptoss.BackendError):
+        gptoss.device_info("metal")
+        pytest.skip("this build has the Metal backend")
     with pytest.raises(gptoss.BackendError, match=r"(?i)metal"):
         gptoss.Model(model_path(), backend="metal")
 
