@@ -58,7 +58,7 @@ template <uint num_simdgroups>
 
     threadgroup float4* own_scratch = scratch + simdgroup * (scores_size + corrections_size);
     threadgroup float* scores = (threadgroup float*)own_scratch;
-    QueryBlocks<float, 1> blocks;
+    QueryBlocks<1> blocks;
     load_queries(blocks, arguments, queries, heads_per_group, kv_head, own_first_vector, own_scratch, lane);
 
     for (uint tile = first_tile; tile < end_tile; tile++) {
@@ -102,17 +102,14 @@ constant constexpr uint combine_simdgroups = kAttentionCombineThreads / 32;
 // Merges the splits of one query vector. The sink is one more column of its softmax, which has no value: it takes its
 // share of the sum, once. A split without visible keys has the sum 0, so that its maximum does not matter.
 //
-// Row: what the output projection takes, fp32 or, among 32 rows and more of a batch, half.
-//
 // Dispatch threadgroups [num_heads, num_rows] of 4 simdgroups, each of which takes every fourth pair of splits: the 16
 // lanes of half a simdgroup read the 256 bytes of one.
-template <typename Row>
 [[max_total_threads_per_threadgroup(kAttentionCombineThreads)]] kernel void attention_combine(
     constant AttentionCombineArguments& arguments [[buffer(0)]],
     device const float4* split_values [[buffer(1)]],          // [num_rows, num_heads, splits, 16]
     device const float2* split_maxima_and_sums [[buffer(2)]], // [num_rows, num_heads, splits]
     device const ushort* sinks [[buffer(3)]],                 // bf16 [num_heads], logits
-    device typename Row::Quad* output [[buffer(4)]],          // [num_rows, num_heads, 16]
+    device float4* output [[buffer(4)]],                      // [num_rows, num_heads, 16]
     uint2 threadgroup_position [[threadgroup_position_in_grid]],
     uint lane [[thread_index_in_simdgroup]],
     uint simdgroup [[simdgroup_index_in_threadgroup]]) {
@@ -150,9 +147,6 @@ template <typename Row>
         for (uint other = 1; other < combine_simdgroups; other++) {
             weighted += partial_sums[other * 16 + lane];
         }
-        output[ulong(vector) * 16 + lane] = Row::convert(weighted / sum);
+        output[ulong(vector) * 16 + lane] = weighted / sum;
     }
 }
-
-template [[host_name("attention_combine")]] kernel decltype(attention_combine<FloatRow>) attention_combine<FloatRow>;
-template [[host_name("attention_combine_half")]] kernel decltype(attention_combine<HalfRow>) attention_combine<HalfRow>;

@@ -1,4 +1,4 @@
-// Attention of many rows of one context: tiles of queries pass over the keys that they see, half operands, fp32 sums.
+// Attention of many rows of one context: tiles of queries pass over the keys that they see.
 //
 // A threadgroup has 64 neighbouring vectors of the list of (row, head) in one group: 8 queries with 8 heads each in a
 // 20b or 120b, 64 queries where every head has keys of its own. The cache holds the span already, so that a chunk of a
@@ -16,9 +16,9 @@ using namespace gptoss_metal;
 // serves both blocks, and a staged tile 64 vectors: 32 multiply-adds for each byte of the cache (an M1 Max can do 13
 // for each byte of memory; what neighbouring threadgroups read again comes from the second-level cache).
 //
-// A lane holds 16 registers of queries, 32 of sums, 4 of products and 2 to 4 of operands: about 70 with the softmax, so
-// that 23 simdgroups would fit in the 208 KB of a core of M1 to M5; with 4 blocks it would be 120 of the 128 that a
-// thread can have. Threadgroup memory is 20 KB, which leaves two or three threadgroups in the 60 KB of a core: while
+// A lane holds 32 registers of queries, 32 of sums, 4 of products and 2 to 6 of operands: about 86 with the softmax, so
+// that 19 simdgroups would fit in the 208 KB of a core of M1 to M5; 4 blocks would not fit in the 128 that a thread can
+// have. Threadgroup memory is 20 KB, which leaves two or three threadgroups in the 60 KB of a core: while
 // one waits at a barrier, others multiply. With 8 simdgroups it would be all of 32 KB, and one threadgroup.
 constant constexpr uint num_simdgroups = kAttentionPrefillThreads / 32;
 constant constexpr uint num_blocks = kAttentionPrefillVectors / num_simdgroups / block_vectors;
@@ -28,11 +28,11 @@ constant constexpr uint threadgroup_vectors = num_simdgroups * simdgroup_vectors
 // Dispatch threadgroups [ceil(num_rows * heads_per_group / 64), num_kv_heads] of 128 threads.
 [[max_total_threads_per_threadgroup(kAttentionPrefillThreads)]] kernel void attention_prefill(
     constant AttentionArguments& arguments [[buffer(0)]],
-    device const half* queries [[buffer(1)]], // [num_rows, num_heads, 64], rotated
-    device const half* keys [[buffer(2)]],    // [capacity, num_kv_heads, 64]
-    device const half* values [[buffer(3)]],  // [capacity, num_kv_heads, 64]
-    device const ushort* sinks [[buffer(4)]], // bf16 [num_heads], logits
-    device half* output [[buffer(5)]],        // [num_rows, num_heads, 64]
+    device const float* queries [[buffer(1)]], // [num_rows, num_heads, 64], rotated
+    device const half* keys [[buffer(2)]],     // [capacity, num_kv_heads, 64]
+    device const half* values [[buffer(3)]],   // [capacity, num_kv_heads, 64]
+    device const ushort* sinks [[buffer(4)]],  // bf16 [num_heads], logits
+    device float* output [[buffer(5)]],        // [num_rows, num_heads, 64]
     uint2 threadgroup_position [[threadgroup_position_in_grid]],
     uint2 threadgroups [[threadgroups_per_grid]],
     uint thread_index [[thread_index_in_threadgroup]],
@@ -57,7 +57,7 @@ constant constexpr uint threadgroup_vectors = num_simdgroups * simdgroup_vectors
 
     threadgroup float4* own_scratch = scratch + simdgroup * num_blocks * (scores_size + corrections_size);
     threadgroup float* scores = (threadgroup float*)own_scratch;
-    QueryBlocks<half, num_blocks> blocks;
+    QueryBlocks<num_blocks> blocks;
     load_queries(blocks, arguments, queries, heads_per_group, kv_head, own_first_vector, own_scratch, lane);
 
     for (uint first_position = range.first; first_position < range.end; first_position += keys_per_tile) {
@@ -94,10 +94,10 @@ constant constexpr uint threadgroup_vectors = num_simdgroups * simdgroup_vectors
                 query_vector(arguments, heads_per_group, kv_head, own_first_vector + block * block_vectors + lane / 4);
             if (vector.exists) {
                 const threadgroup float4* source = weighted_values_of_lane(scores, block, lane);
-                device uint4* target =
-                    (device uint4*)(output + (ulong(vector.row) * arguments.num_heads + vector.head) * head_size);
-                target[half_index * 4 + lane % 4] = uint4(as_type<uint2>(half4(source[0] * scale[block])),
-                                                          as_type<uint2>(half4(source[1] * scale[block])));
+                device float4* target =
+                    (device float4*)(output + (ulong(vector.row) * arguments.num_heads + vector.head) * head_size);
+                target[half_index * 8 + lane % 4 * 2] = source[0] * scale[block];
+                target[half_index * 8 + lane % 4 * 2 + 1] = source[1] * scale[block];
             }
         }
     }

@@ -114,12 +114,12 @@ inline QueryVector query_vector(constant AttentionArguments& arguments,
     return QueryVector{row, head, row < arguments.num_rows};
 }
 
-// Operand is the type of queries and probabilities: half in prefill, float in decode, where matrices of float are
-// multiplied with those of half (Metal takes operands of different types). Products are summed in float. The blocks of
-// one simdgroup share each matrix of keys and values that is loaded.
-template <typename Operand, uint num_blocks>
+// Queries and probabilities are float: rounded to half, they move the logits by several thousandths. Matrices of float
+// are multiplied with those of half (Metal takes operands of different types), and products are summed in float. The
+// blocks of one simdgroup share each matrix of keys and values that is loaded.
+template <uint num_blocks>
 struct QueryBlocks {
-    simdgroup_matrix<Operand, 8, 8> queries[num_blocks][matrices_per_head];
+    simdgroup_float8x8 queries[num_blocks][matrices_per_head];
     simdgroup_float8x8 weighted_values[num_blocks][matrices_per_head]; // sums of exp(score - running_max) * value
     KeyRange range[num_blocks];                                        // what this lane's vector sees
     float running_max[num_blocks];                                     // of this lane's vector
@@ -128,19 +128,18 @@ struct QueryBlocks {
 
 // Reads the vectors from `first_vector` on, by way of `scratch` (scores_size for each block): vectors are in matrices
 // by eights, but the list is contiguous in memory only where it does not cross from one row to the next.
-template <typename Operand, uint num_blocks>
-inline void load_queries(thread QueryBlocks<Operand, num_blocks>& blocks,
+template <uint num_blocks>
+inline void load_queries(thread QueryBlocks<num_blocks>& blocks,
                          constant AttentionArguments& arguments,
-                         device const Operand* queries, // [num_rows, num_heads, 64]
+                         device const float* queries, // [num_rows, num_heads, 64]
                          uint heads_per_group,
                          uint kv_head,
                          uint first_vector,
                          threadgroup float4* scratch,
                          uint lane) {
-    using Operand4 = vec<Operand, 4>;
     constexpr uint half_head = head_size / 2;
-    constexpr uint stride = half_head + 16 / sizeof(Operand);
-    threadgroup Operand* staged = (threadgroup Operand*)scratch; // [num_blocks * 8, stride]
+    constexpr uint stride = half_head + 4;
+    threadgroup float* staged = (threadgroup float*)scratch; // [num_blocks * 8, stride]
 #pragma unroll
     for (uint half_index = 0; half_index < 2; half_index++) {
         simdgroup_barrier(mem_flags::mem_threadgroup);
@@ -148,16 +147,16 @@ inline void load_queries(thread QueryBlocks<Operand, num_blocks>& blocks,
         for (uint block = 0; block < num_blocks; block++) {
             const uint row_of_block = block * block_vectors + lane / 4;
             const QueryVector vector = query_vector(arguments, heads_per_group, kv_head, first_vector + row_of_block);
-            Operand4 elements[2] = {Operand4(0), Operand4(0)};
+            float4 elements[2] = {float4(0), float4(0)};
             if (vector.exists) {
-                device const Operand4* source =
-                    (device const Operand4*)(queries +
-                                             (ulong(vector.row) * arguments.num_heads + vector.head) * head_size +
-                                             half_index * half_head);
+                device const float4* source =
+                    (device const float4*)(queries +
+                                           (ulong(vector.row) * arguments.num_heads + vector.head) * head_size +
+                                           half_index * half_head);
                 elements[0] = source[lane % 4 * 2];
                 elements[1] = source[lane % 4 * 2 + 1];
             }
-            threadgroup Operand4* target = (threadgroup Operand4*)(staged + row_of_block * stride);
+            threadgroup float4* target = (threadgroup float4*)(staged + row_of_block * stride);
             target[lane % 4 * 2] = elements[0];
             target[lane % 4 * 2 + 1] = elements[1];
         }
@@ -185,8 +184,8 @@ inline void load_queries(thread QueryBlocks<Operand, num_blocks>& blocks,
 }
 
 // scores[vector][key] of one staged tile, 8 x 32 for every block, into threadgroup memory.
-template <typename Operand, uint num_blocks>
-inline void multiply_keys(thread QueryBlocks<Operand, num_blocks>& blocks,
+template <uint num_blocks>
+inline void multiply_keys(thread QueryBlocks<num_blocks>& blocks,
                           const threadgroup half* staged_keys, // [32, key_stride]
                           threadgroup float* scores) {         // [num_blocks * 8, score_stride]
 #pragma unroll
@@ -212,42 +211,14 @@ inline void multiply_keys(thread QueryBlocks<Operand, num_blocks>& blocks,
     }
 }
 
-// Where probabilities are: in the place of the scores that they are made of, so that each lane overwrites its own only.
-template <typename Operand>
-struct ProbabilityLayout {
-    enum : uint {
-        vector_stride = score_stride * sizeof(float) / sizeof(Operand), // elements from one vector's to the next
-        matrix_step = 8 * sizeof(float) / sizeof(Operand),              // from one matrix of 8 keys to the next
-    };
-};
-
-// For x <= 0. Metal's fast exponential may be off by 3 + 2 |x| units in the last place (its specification, table of
-// relative errors under fast-math): 3e-6 at -10, which fp32 would show and half does not.
-inline float exponential(float x, float) {
-    return precise::exp(x);
-}
-
-inline float4 exponential(float4 x, float) {
-    return precise::exp(x);
-}
-
-inline float exponential(float x, half) {
-    return fast::exp(x);
-}
-
-inline float4 exponential(float4 x, half) {
-    return fast::exp(x);
-}
-
 // Turns one block's scores into exp(score - new maximum), 0 for masked keys, and adds them to the running sum. Returns
 // the factor by which older sums have to be multiplied, because they are relative to the old maximum.
-template <typename Operand, uint num_blocks>
-inline float scores_to_probabilities(thread QueryBlocks<Operand, num_blocks>& blocks,
+template <uint num_blocks>
+inline float scores_to_probabilities(thread QueryBlocks<num_blocks>& blocks,
                                      uint block,
                                      threadgroup float* scores, // [8, score_stride], of this block
                                      uint first_position,       // of the tile
                                      uint lane) {
-    using Operand4 = vec<Operand, 4>;
     threadgroup float4* mine = (threadgroup float4*)(scores + lane / 4 * score_stride + lane % 4 * 8);
     const KeyRange range = blocks.range[block];
     const uint4 position = uint4(first_position + lane % 4 * 8) + uint4(0, 1, 2, 3);
@@ -266,17 +237,16 @@ inline float scores_to_probabilities(thread QueryBlocks<Operand, num_blocks>& bl
 
     const float old_max = blocks.running_max[block];
     const float new_max = max(old_max, tile_max);
-    const float correction = exponential(old_max - new_max, Operand(0));
+    // Metal's fast exponential may be off by 3 + 2 |x| units in the last place (its specification, table of relative
+    // errors under fast-math): 3e-6 at -10, which fp32 would show.
+    const float correction = precise::exp(old_max - new_max);
     float sum = 0.0f;
-    threadgroup Operand4* probabilities = (threadgroup Operand4*)mine;
 #pragma unroll
     for (uint i = 0; i < 2; i++) {
-        // Rounded first: what is summed is what multiplies the values.
-        const Operand4 probability =
-            Operand4(select(float4(0.0f), exponential(score[i] - new_max, Operand(0)), visible[i]));
-        probabilities[i] = probability;
-        const float4 rounded = float4(probability);
-        sum += (rounded.x + rounded.y) + (rounded.z + rounded.w);
+        // In the place of the scores that they are made of, so that each lane overwrites its own only.
+        const float4 probability = select(float4(0.0f), precise::exp(score[i] - new_max), visible[i]);
+        mine[i] = probability;
+        sum += (probability.x + probability.y) + (probability.z + probability.w);
     }
     blocks.running_sum[block] = blocks.running_sum[block] * correction + sum;
     blocks.running_max[block] = new_max;
@@ -286,8 +256,8 @@ inline float scores_to_probabilities(thread QueryBlocks<Operand, num_blocks>& bl
 // Takes in one staged tile, whose first key has `first_position`. All keys of the tile that a vector does not see are
 // masked, wherever they are. `scores` is scratch memory of scores_size for each block, `corrections` of
 // corrections_size.
-template <typename Operand, uint num_blocks>
-inline void attend_to_tile(thread QueryBlocks<Operand, num_blocks>& blocks,
+template <uint num_blocks>
+inline void attend_to_tile(thread QueryBlocks<num_blocks>& blocks,
                            const threadgroup half* staged_keys,   // [32, key_stride]
                            const threadgroup half* staged_values, // [32, key_stride]
                            threadgroup float* scores,             // [num_blocks * 8, score_stride]
@@ -326,16 +296,12 @@ inline void attend_to_tile(thread QueryBlocks<Operand, num_blocks>& blocks,
             }
         }
     }
-    using Layout = ProbabilityLayout<Operand>;
-    const threadgroup Operand* probabilities = (const threadgroup Operand*)scores;
 #pragma unroll
     for (uint key = 0; key < keys_per_tile / 8; key++) {
-        simdgroup_matrix<Operand, 8, 8> probability[num_blocks];
+        simdgroup_float8x8 probability[num_blocks];
 #pragma unroll
         for (uint block = 0; block < num_blocks; block++) {
-            simdgroup_load(probability[block],
-                           probabilities + block * block_vectors * Layout::vector_stride + key * Layout::matrix_step,
-                           Layout::vector_stride);
+            simdgroup_load(probability[block], scores + block * block_vectors * score_stride + key * 8, score_stride);
         }
 #pragma unroll
         for (uint i = 0; i < matrices_per_head; i++) {
@@ -358,8 +324,8 @@ inline float sum_of_vector(float running_sum) {
 
 // Leaves half of each vector's weighted values, 32 elements, in `scratch` for an elementwise step, in which every lane
 // finds 8 elements of its vector in two float4 at weighted_values_of_lane().
-template <typename Operand, uint num_blocks>
-inline void unload_weighted_values(thread QueryBlocks<Operand, num_blocks>& blocks,
+template <uint num_blocks>
+inline void unload_weighted_values(thread QueryBlocks<num_blocks>& blocks,
                                    uint half_index,
                                    threadgroup float* scratch) { // [num_blocks * 8, score_stride]
     simdgroup_barrier(mem_flags::mem_threadgroup);

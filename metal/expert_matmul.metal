@@ -1,15 +1,17 @@
 // The experts of many rows, for prefill: tiles of an expert's sorted rows times its weights with simdgroup matrices.
-// Operands are halves by design, sums are floats.
+// Weights are halves, activations and sums are floats (Metal multiplies matrices of the two): rounded to half, the
+// activations of either product move the logits by several thousandths.
 //
 // Tile: 32 rows and 128 outputs in a threadgroup of 4 simdgroups, each with all 32 rows and 32 outputs of its own.
 // - 32 rows because experts are ragged: a chunk of 512 rows with 4 of 32 experts gives an expert 64 rows, with 128
 //   experts 16. Larger tiles would multiply padding. In steps of 8 even a tile's own padding is skipped.
 // - 128 outputs because each staged activation is then used 128 times, and a decoded weight 32 times: decoding costs 2
 //   integer operations for 32 multiply-adds.
-// - 32 x 32 for each simdgroup is 16 accumulators (32 registers) and 8 operands for 16 products: 8 multiply-adds for
-//   each byte read from threadgroup memory, 7.8 with the scales. With the operands and the loads in flight a lane needs
-//   about 90 registers, so that 18 simdgroups fit in the 208 KB of an M1 core; at 13.3 KB of threadgroup memory, 4
-//   threadgroups of 4 simdgroups, as many as the registers allow.
+// - 32 x 32 for each simdgroup is 16 accumulators (32 registers) and 8 operands for 16 products: 5.3 multiply-adds for
+//   each byte read from threadgroup memory, 5.2 with the scales; a core's 128 a clock then ask for 25 bytes. With the
+//   operands (32 registers of activations) and the loads in flight a lane needs about 106 registers, so that 15
+//   simdgroups fit in the 208 KB of an M1 core; at 15.4 KB of threadgroup memory, 3 threadgroups of 4 simdgroups, as
+//   many as the registers allow.
 // - 32 inputs a step because that is one MXFP4 block. What is staged of a weight is its code times 2^-13, exact and
 //   normal in a half; the products of one block are then scaled as floats while they are added to the sums, one
 //   multiply-add for every 32 of the products. So any scale byte is right, as it is in the other forms, and there is no
@@ -19,7 +21,7 @@
 // first-level cache (8 KB on M1) could not keep the 128 lines. Four lanes load the four blocks of a row, 64 contiguous
 // bytes, of four rows in turn, and trade them for the four blocks of one row each. Threadgroups that follow each other
 // in the grid share outputs, not rows: weights then leave memory once for all of an expert's tiles, while the
-// activations of a chunk (2.9 MB for 512 rows) stay in the second-level cache.
+// activations of a chunk (5.9 MB for 512 rows) stay in the second-level cache.
 #include <metal_simdgroup_matrix>
 #include <metal_stdlib>
 
@@ -39,23 +41,19 @@ constant constexpr uint kOutputFragments = kExpertMatmulOutputs / kExpertMatmulT
 constant constexpr uint kInputFragments = 32 / 8;
 // Halves from one row of a tile to the next: 32 and a gap, so that eight rows at 16 bytes each meet all banks.
 constant constexpr uint kTileStride = 40;
+// Floats from one row of the activations to the next, for the same reason.
+constant constexpr uint kActivationStride = 36;
 // Floats from one row to the next where a simdgroup's 8 x 32 results pass through threadgroup memory.
 constant constexpr uint kResultStride = 36;
 
 // Threadgroup memory of one tile, in 16-byte words.
 struct MatmulMemory {
-    threadgroup uint4* activations; // halves [kExpertMatmulRows, kTileStride]
-    threadgroup uint4* weights;     // halves [kExpertMatmulOutputs, kTileStride]
-    threadgroup float* scales;      // [kExpertMatmulOutputs]
+    threadgroup float4* activations; // [kExpertMatmulRows, kActivationStride / 4]
+    threadgroup uint4* weights;      // halves [kExpertMatmulOutputs, kTileStride]
+    threadgroup float* scales;       // [kExpertMatmulOutputs]
 };
 
-// Puts eight halves in the order in which codes are decoded: 0, 4, 1, 5, 2, 6, 3, 7.
-inline uint4 in_code_order(uint4 halves) {
-    return uint4((halves.x & 0xFFFFu) | (halves.z << 16), (halves.x >> 16) | (halves.z & 0xFFFF0000u),
-                 (halves.y & 0xFFFFu) | (halves.w << 16), (halves.y >> 16) | (halves.w & 0xFFFF0000u));
-}
-
-// Eight codes as halves, each code * 2^-13, in the order above.
+// Eight codes as halves, each code * 2^-13, in the order 0, 4, 1, 5, 2, 6, 3, 7.
 inline uint4 decode(uint codes) {
     const uint4 halves = mxfp4_codes_to_halves(codes);
     const half4 low = as_type<half4>(halves.xy);
@@ -67,14 +65,14 @@ inline uint4 decode(uint codes) {
 inline void multiply_tile(const thread ExpertMatrix& matrix,
                           uint first_output, // of this simdgroup; past the end, the last row stands in
                           uint num_outputs,
-                          const device uint4* input_row, // [num_blocks * 4], 8 halves each: the one that it stages
-                          uint count,                    // rows of the tile
+                          const device float4* input_row, // [num_blocks * 8]: the one that this thread stages
+                          uint count,                     // rows of the tile
                           MatmulMemory memory,
                           thread simdgroup_float8x8* sums, // [kRowFragments, kOutputFragments]
                           uint index,
                           uint lane,
                           uint simdgroup) {
-    const threadgroup half* activations = (const threadgroup half*)memory.activations;
+    const threadgroup float* activations = (const threadgroup float*)memory.activations;
     const threadgroup half* weights = (const threadgroup half*)memory.weights + simdgroup * 32 * kTileStride;
     const uint part = index % 4; // of the 32 inputs, 8 each
 
@@ -97,11 +95,15 @@ inline void multiply_tile(const thread ExpertMatrix& matrix,
             if (block >= matrix.num_blocks) {
                 break;
             }
-            const uint4 input = input_row[block * 4 + part];
+            const float4 low = input_row[block * 8 + part * 2];
+            const float4 high = input_row[block * 8 + part * 2 + 1];
             if (block > 0) {
                 threadgroup_barrier(mem_flags::mem_threadgroup);
             }
-            memory.activations[(index / 4 * kTileStride + part * 8) / 8] = in_code_order(input);
+            // In the order in which codes are decoded.
+            threadgroup float4* staged = memory.activations + (index / 4 * kActivationStride + part * 8) / 4;
+            staged[0] = float4(low.x, high.x, low.y, high.y);
+            staged[1] = float4(low.z, high.z, low.w, high.w);
 #pragma unroll
             for (uint k = 0; k < 4; k++) {
                 memory.weights[(index * kTileStride + k * 8) / 8] = decode(codes[i][k]);
@@ -109,14 +111,14 @@ inline void multiply_tile(const thread ExpertMatrix& matrix,
             memory.scales[index] = mxfp4_scale(scale_bytes[i]);
             threadgroup_barrier(mem_flags::mem_threadgroup);
 
-            simdgroup_half8x8 a[kRowFragments * kInputFragments];
+            simdgroup_float8x8 a[kRowFragments * kInputFragments];
 #pragma unroll
             for (uint m = 0; m < kRowFragments; m++) {
                 if (m * 8 < count) {
 #pragma unroll
                     for (uint k = 0; k < kInputFragments; k++) {
-                        simdgroup_load(a[m * kInputFragments + k], activations + m * 8 * kTileStride + k * 8,
-                                       kTileStride);
+                        simdgroup_load(a[m * kInputFragments + k], activations + m * 8 * kActivationStride + k * 8,
+                                       kActivationStride);
                     }
                 }
             }
@@ -172,13 +174,13 @@ inline threadgroup float* share_sums(const thread simdgroup_float8x8* sums,
     const device uchar* experts [[buffer(1)]],    // bytes [num_experts, expert_stride]
     const device ExpertTile* tiles [[buffer(2)]], // [num_tiles], of 32 rows at most
     const device uint* permutation [[buffer(3)]], // [rows * num_active], sorted pairs
-    const device uint4* input [[buffer(4)]],      // half [rows, num_inputs / 8], 8 each
-    device half4* hidden [[buffer(5)]],           // [rows * num_active, num_outputs / 8], sorted
+    const device float4* input [[buffer(4)]],     // [rows, num_inputs / 4]
+    device float4* hidden [[buffer(5)]],          // [rows * num_active, num_outputs / 8], sorted
     uint2 position [[threadgroup_position_in_grid]],
     uint index [[thread_index_in_threadgroup]],
     uint lane [[thread_index_in_simdgroup]],
     uint simdgroup [[simdgroup_index_in_threadgroup]]) {
-    threadgroup uint4 activations[kExpertMatmulRows * kTileStride / 8];
+    threadgroup float4 activations[kExpertMatmulRows * kActivationStride / 4];
     threadgroup uint4 weights[kExpertMatmulOutputs * kTileStride / 8];
     threadgroup float scales[kExpertMatmulOutputs];
     const MatmulMemory memory = {activations, weights, scales};
@@ -197,7 +199,7 @@ inline threadgroup float* share_sums(const thread simdgroup_float8x8* sums,
     for (uint i = 0; i < kRowFragments * kOutputFragments; i++) {
         sums[i] = make_filled_simdgroup_matrix<float, 8, 8>(0.0f);
     }
-    multiply_tile(matrix, own_output, shape.num_outputs, input + row * (shape.num_inputs / 8), tile.count, memory, sums,
+    multiply_tile(matrix, own_output, shape.num_outputs, input + row * (shape.num_inputs / 4), tile.count, memory, sums,
                   index, lane, simdgroup);
 
     // Outputs are a multiple of 32, so a simdgroup has all of its 32 or none.
@@ -221,8 +223,7 @@ inline threadgroup float* share_sums(const thread simdgroup_float8x8* sums,
             }
             const uint tile_row = m * 8 + lane / 4;
             if (tile_row < tile.count) {
-                hidden[((tile.first + tile_row) * (shape.num_outputs / 2) + (own_output + column) / 2) / 4] =
-                    float4_to_half4(values);
+                hidden[((tile.first + tile_row) * (shape.num_outputs / 2) + (own_output + column) / 2) / 4] = values;
             }
         }
     }
@@ -235,13 +236,13 @@ inline threadgroup float* share_sums(const thread simdgroup_float8x8* sums,
     const device ExpertTile* tiles [[buffer(2)]],      // [num_tiles], of 32 rows at most
     const device uint* permutation [[buffer(3)]],      // [rows * num_active], sorted pairs
     const device float* routing_weights [[buffer(4)]], // [rows, num_active]
-    const device uint4* hidden [[buffer(5)]],          // half [rows * num_active, num_inputs / 8], sorted
+    const device float4* hidden [[buffer(5)]],         // [rows * num_active, num_inputs / 4], sorted
     device float4* outputs [[buffer(6)]],              // [rows, num_active, num_outputs / 4], weighted
     uint2 position [[threadgroup_position_in_grid]],
     uint index [[thread_index_in_threadgroup]],
     uint lane [[thread_index_in_simdgroup]],
     uint simdgroup [[simdgroup_index_in_threadgroup]]) {
-    threadgroup uint4 activations[kExpertMatmulRows * kTileStride / 8];
+    threadgroup float4 activations[kExpertMatmulRows * kActivationStride / 4];
     threadgroup uint4 weights[kExpertMatmulOutputs * kTileStride / 8];
     threadgroup float scales[kExpertMatmulOutputs];
     const MatmulMemory memory = {activations, weights, scales};
@@ -259,7 +260,7 @@ inline threadgroup float* share_sums(const thread simdgroup_float8x8* sums,
     for (uint i = 0; i < kRowFragments * kOutputFragments; i++) {
         sums[i] = make_filled_simdgroup_matrix<float, 8, 8>(0.0f);
     }
-    multiply_tile(matrix, own_output, shape.num_outputs, hidden + row * (shape.num_inputs / 8), tile.count, memory,
+    multiply_tile(matrix, own_output, shape.num_outputs, hidden + row * (shape.num_inputs / 4), tile.count, memory,
                   sums, index, lane, simdgroup);
 
     if (own_output >= shape.num_outputs) {

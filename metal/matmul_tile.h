@@ -3,8 +3,10 @@
 //
 // A threadgroup makes a tile of the output [rows, outputs]. For each 32 columns, it stages its rows of the input and of
 // the weights in threadgroup memory, weights converted to the operand type on the way; then every simdgroup multiplies
-// its part of the tile in 8x8 matrices and adds up in fp32. Sizes are whole in one dimension only: columns are a
-// multiple of 32. Rows and outputs past the edge are staged as zeros and not stored.
+// its part of the tile in 8x8 matrices and adds up in fp32. The input is fp32 always (Metal multiplies matrices of
+// float with those of half): rounded to half, the input of any one product moves the logits by several thousandths.
+// Sizes are whole in one dimension only: columns are a multiple of 32. Rows and outputs past the edge are staged as
+// zeros and not stored.
 #pragma once
 
 #include <metal_simdgroup_matrix>
@@ -15,31 +17,27 @@ namespace gptoss_metal {
 
 constant constexpr uint kMatmulStep = 32; // columns that are staged at a time
 
-// Operands as half. Rows of the tile are 40 halfs apart, not 32: 8 rows of an 8x8 matrix then lie in distinct banks.
+// Floats from one row of the staged input to the next: 36, not 32, so that 8 rows of an 8x8 matrix lie in distinct
+// banks.
+constant constexpr uint kMatmulInputStride = 36;
+
+// Weights as half, where an exact product of 8 bits of a bf16 is enough and speed counts. Rows of the tile are 40 halfs
+// apart, for the same reason.
 struct HalfOperand {
     typedef half Scalar;
     typedef half4 Quad;
     static constant constexpr uint kStride = 40;
-    static constant constexpr uint kInputColumnsPerLoad = 8;
 
     static Quad convert(float4 values) { return float4_to_half4(values); }
-
-    static void unpack(uint4 load, threadgroup Quad* output) {
-        output[0] = as_type<half4>(load.xy);
-        output[1] = as_type<half4>(load.zw);
-    }
 };
 
-// Operands as fp32. Rows of the tile are 36 floats apart, not 32, for the same reason.
+// Weights as fp32.
 struct FloatOperand {
     typedef float Scalar;
     typedef float4 Quad;
     static constant constexpr uint kStride = 36;
-    static constant constexpr uint kInputColumnsPerLoad = 4;
 
     static Quad convert(float4 values) { return values; }
-
-    static void unpack(uint4 load, threadgroup Quad* output) { output[0] = as_type<float4>(load); }
 };
 
 // Where finished values go. `index` counts elements of [num_rows, num_outputs].
@@ -51,11 +49,6 @@ struct StoreFloat {
 struct AddFloat {
     device float* output;
     void operator()(ulong index, float value) const { output[index] += value; }
-};
-
-struct StoreHalf {
-    device half* output;
-    void operator()(ulong index, float value) const { output[index] = float_to_half(value); }
 };
 
 // What is added to each output.
@@ -90,34 +83,35 @@ struct TileShape {
     static constant constexpr uint kThreads = 32 * RowGroups * OutputGroups;
 };
 
-// Elements of threadgroup memory (of Operand::Quad) that a tile takes. The epilogue's 8 rows of fp32 for each simdgroup
-// fit into what the operands leave behind.
+// Threadgroup memory that a tile takes, in 16-byte words: the input's rows, then the weights'. The epilogue's 8 rows of
+// fp32 for each simdgroup fit into what the operands leave behind.
 template <class Operand, class Shape>
 struct TileMemory {
-    static constant constexpr uint kQuads = (Shape::kRows + Shape::kOutputs) * Operand::kStride / 4;
-    static_assert(Shape::kThreads / 32 * 8 * Shape::kSimdgroupOutputs * 4 <= kQuads * sizeof(typename Operand::Quad),
+    static constant constexpr uint kInputWords = Shape::kRows * kMatmulInputStride / 4;
+    static constant constexpr uint kWords =
+        kInputWords + Shape::kOutputs * Operand::kStride * sizeof(typename Operand::Scalar) / 16;
+    static_assert(Shape::kThreads / 32 * 8 * Shape::kSimdgroupOutputs * 4 <= kWords * 16,
                   "the epilogue's blocks must fit into the operands' memory");
 };
 
 // Stages 32 columns of the input's rows from `first_row` on.
-template <class Operand, class Shape>
-inline void stage_input(const device uint4* input,
+template <class Shape>
+inline void stage_input(const device float4* input,
                         uint num_columns,
                         uint num_rows,
                         uint first_row,
                         uint first_column,
-                        threadgroup typename Operand::Quad* tile,
+                        threadgroup float4* tile,
                         uint index) {
-    constexpr uint columns_per_load = Operand::kInputColumnsPerLoad;
-    constexpr uint loads_per_row = kMatmulStep / columns_per_load;
-    for (uint i = index; i < Shape::kRows * loads_per_row; i += Shape::kThreads) {
-        const uint row = i / loads_per_row;
-        const uint part = i % loads_per_row;
-        uint4 load = uint4(0);
+    constexpr uint quads_per_row = kMatmulStep / 4;
+    for (uint i = index; i < Shape::kRows * quads_per_row; i += Shape::kThreads) {
+        const uint row = i / quads_per_row;
+        const uint part = i % quads_per_row;
+        float4 quad = float4(0.0f);
         if (first_row + row < num_rows) {
-            load = input[(ulong(first_row + row) * num_columns + first_column) / columns_per_load + part];
+            quad = input[(ulong(first_row + row) * num_columns + first_column) / 4 + part];
         }
-        Operand::unpack(load, tile + (row * Operand::kStride + part * columns_per_load) / 4);
+        tile[row * kMatmulInputStride / 4 + part] = quad;
     }
 }
 
@@ -151,24 +145,24 @@ inline void stage_weights(const thread Matrix& matrix,
 // store(row * num_outputs + output, input[row] . weight[output] + bias(output)) for one tile of the output.
 template <class Operand, class Shape, class Matrix, class Bias, class Store>
 inline void matmul_tile(const thread Matrix& matrix,
-                        const device uint4* input, // Operand::Scalar [num_rows, num_columns]
+                        const device float4* input, // [num_rows, num_columns / 4]
                         uint num_rows,
                         uint num_outputs,
                         Bias bias,
                         Store store,
-                        threadgroup typename Operand::Quad* memory, // [TileMemory::kQuads]
+                        threadgroup float4* memory, // [TileMemory::kWords]
                         MatmulThread self) {
     typedef typename Operand::Scalar Scalar;
     const uint first_row = self.tile.y * Shape::kRows;
     const uint first_output = self.tile.x * Shape::kOutputs;
-    threadgroup typename Operand::Quad* input_tile = memory;
-    threadgroup typename Operand::Quad* weight_tile = memory + Shape::kRows * Operand::kStride / 4;
+    threadgroup typename Operand::Quad* weight_tile =
+        reinterpret_cast<threadgroup typename Operand::Quad*>(memory + TileMemory<Operand, Shape>::kInputWords);
 
     // This simdgroup's part of the tile.
     const uint part_row = self.simdgroup / Shape::kOutputGroups * Shape::kSimdgroupRows;
     const uint part_output = self.simdgroup % Shape::kOutputGroups * Shape::kSimdgroupOutputs;
-    const threadgroup Scalar* part_input =
-        reinterpret_cast<const threadgroup Scalar*>(input_tile) + part_row * Operand::kStride;
+    const threadgroup float* part_input =
+        reinterpret_cast<const threadgroup float*>(memory) + part_row * kMatmulInputStride;
     const threadgroup Scalar* part_weight =
         reinterpret_cast<const threadgroup Scalar*>(weight_tile) + part_output * Operand::kStride;
 
@@ -179,14 +173,14 @@ inline void matmul_tile(const thread Matrix& matrix,
         }
     }
     for (uint column = 0; column < matrix.num_columns; column += kMatmulStep) {
-        stage_input<Operand, Shape>(input, matrix.num_columns, num_rows, first_row, column, input_tile, self.index);
+        stage_input<Shape>(input, matrix.num_columns, num_rows, first_row, column, memory, self.index);
         stage_weights<Operand, Shape>(matrix, num_outputs, first_output, column, weight_tile, self.index);
         threadgroup_barrier(mem_flags::mem_threadgroup);
         for (uint k = 0; k < kMatmulStep; k += 8) {
-            simdgroup_matrix<Scalar, 8, 8> rows[Shape::kRowTiles];
+            simdgroup_matrix<float, 8, 8> rows[Shape::kRowTiles];
             simdgroup_matrix<Scalar, 8, 8> outputs[Shape::kOutputTiles];
             for (uint i = 0; i < Shape::kRowTiles; i++) {
-                simdgroup_load(rows[i], part_input + 8 * i * Operand::kStride + k, Operand::kStride);
+                simdgroup_load(rows[i], part_input + 8 * i * kMatmulInputStride + k, kMatmulInputStride);
             }
             for (uint j = 0; j < Shape::kOutputTiles; j++) {
                 simdgroup_load(outputs[j], part_weight + 8 * j * Operand::kStride + k, Operand::kStride, ulong2(0, 0),

@@ -34,17 +34,6 @@ inline half4 float4_to_half4(float4 values) {
     return half4(clamp(values, float4(-65504.0f), float4(65504.0f)));
 }
 
-// How four neighbours of a row are stored: as they are, or rounded to half.
-struct FloatRow {
-    typedef float4 Quad;
-    static Quad convert(float4 values) { return values; }
-};
-
-struct HalfRow {
-    typedef half4 Quad;
-    static Quad convert(float4 values) { return float4_to_half4(values); }
-};
-
 // Orders floats by unsigned integers: a < b exactly when sortable_bits(a) < sortable_bits(b), and both zeros are equal.
 // Integer comparisons mean the same under fast-math, where those of NaN may be dropped; here NaN has a place, too:
 // beyond the infinity of its sign. Never 0, so that 0 is free to mean "none".

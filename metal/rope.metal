@@ -13,21 +13,11 @@
 using namespace metal;
 using namespace gptoss_metal;
 
-inline float4 to_query(float4 values, float) {
-    return values;
-}
-
-inline half4 to_query(float4 values, half) {
-    return float4_to_half4(values);
-}
-
-// Query: what the attention kernel that follows takes, float (decode) or half (prefill).
 // Dispatch threads [(num_heads + 2 num_kv_heads) * 16 or more, num_rows].
-template <typename Query>
 kernel void rope_and_cache(constant RopeArguments& arguments [[buffer(0)]],
                            device const float4* qkv [[buffer(1)]], // [num_rows, num_heads + 2 num_kv_heads, 16]
                            device const float2* inverse_frequencies [[buffer(2)]], // [16], two pairs each
-                           device vec<Query, 4>* queries [[buffer(3)]],            // [num_rows, num_heads, 16]
+                           device float4* queries [[buffer(3)]],                   // [num_rows, num_heads, 16]
                            device half4* keys [[buffer(4)]],                       // [capacity, num_kv_heads, 16]
                            device half4* values [[buffer(5)]],                     // [capacity, num_kv_heads, 16]
                            uint2 thread_position [[thread_position_in_grid]]) {
@@ -55,7 +45,7 @@ kernel void rope_and_cache(constant RopeArguments& arguments [[buffer(0)]],
     }
 
     if (is_query) {
-        queries[(ulong(row) * arguments.num_heads + head) * 16 + quad] = to_query(elements, Query(0));
+        queries[(ulong(row) * arguments.num_heads + head) * 16 + quad] = elements;
         return;
     }
     const uint slot = position % arguments.capacity;
@@ -64,6 +54,3 @@ kernel void rope_and_cache(constant RopeArguments& arguments [[buffer(0)]],
     device half4* cache = is_key ? keys : values;
     cache[cache_offset(slot, arguments.num_kv_heads, kv_head) / 4 + quad] = float4_to_half4(elements);
 }
-
-template [[host_name("rope_and_cache_f32")]] kernel decltype(rope_and_cache<float>) rope_and_cache<float>;
-template [[host_name("rope_and_cache_f16")]] kernel decltype(rope_and_cache<half>) rope_and_cache<half>;

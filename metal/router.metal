@@ -1,9 +1,10 @@
 // The router: norm, logits of up to 128 experts, the best of them, softmax over only these. All in fp32: half logits
 // would flip choices, and one flipped choice costs more than everything else that rounds.
 //
-//     router         one row in a threadgroup of 512: decode and few rows. Leaves the normalised row in fp32.
-//     router_tiled   8 rows in a threadgroup of 256, which share every weight that it reads: prefill. Leaves the
-//                    normalised rows in half, the operands of the experts' GEMM.
+//     router         one row in a threadgroup of 512: decode and few rows
+//     router_tiled   8 rows in a threadgroup of 256, which share every weight that it reads: prefill
+//
+// Both leave the normalised rows for the experts.
 //
 // One threadgroup holds all logits of its rows, so the choice needs no second dispatch. That puts a row's whole matrix
 // (184 KB for 32 experts of 2,880) through one core; 16 simdgroups with 16-byte loads keep its queues full, and 512
@@ -86,16 +87,16 @@ inline void choose_experts(const threadgroup float* logits, // [num_experts]
     }
 }
 
-template <uint Rows, uint Threads, class Row>
+template <uint Rows, uint Threads>
 [[max_total_threads_per_threadgroup(kRouterThreads)]] kernel void router(
     constant RouterArguments& arguments [[buffer(0)]],
-    const device uint4* weight [[buffer(1)]],            // bf16 [num_experts, num_inputs]
-    const device ushort* bias [[buffer(3)]],             // bf16 [num_experts]
-    const device float4* input [[buffer(4)]],            // the residual, [num_rows, num_inputs / 4]
-    const device uint2* gain [[buffer(5)]],              // bf16 [num_inputs]
-    device uint* experts [[buffer(6)]],                  // [num_rows, num_active]
-    device float* weights [[buffer(7)]],                 // [num_rows, num_active]
-    device typename Row::Quad* normalized [[buffer(8)]], // [num_rows, num_inputs / 4]
+    const device uint4* weight [[buffer(1)]], // bf16 [num_experts, num_inputs]
+    const device ushort* bias [[buffer(3)]],  // bf16 [num_experts]
+    const device float4* input [[buffer(4)]], // the residual, [num_rows, num_inputs / 4]
+    const device uint2* gain [[buffer(5)]],   // bf16 [num_inputs]
+    device uint* experts [[buffer(6)]],       // [num_rows, num_active]
+    device float* weights [[buffer(7)]],      // [num_rows, num_active]
+    device float4* normalized [[buffer(8)]],  // [num_rows, num_inputs / 4]
     uint threadgroup_index [[threadgroup_position_in_grid]],
     uint lane [[thread_index_in_simdgroup]],
     uint simdgroup [[simdgroup_index_in_threadgroup]]) {
@@ -137,7 +138,7 @@ template <uint Rows, uint Threads, class Row>
             float4 x = float4(0.0f);
             if (has_row) {
                 x = input[quad] * scale * bf16x4_to_float(gain[quad]);
-                normalized[quad] = Row::convert(x);
+                normalized[quad] = x;
             }
             tile[own_row * (tile_columns / 4) + tile_slot<Bf16Matrix::kQuadsPerLoad>(i)] = x;
         }
@@ -170,7 +171,6 @@ template <uint Rows, uint Threads, class Row>
     }
 }
 
-template
-    [[host_name("router")]] kernel decltype(router<1, kRouterThreads, FloatRow>) router<1, kRouterThreads, FloatRow>;
-template [[host_name("router_tiled")]] kernel decltype(router<kRouterTiledRows, kRouterTiledThreads, HalfRow>)
-    router<kRouterTiledRows, kRouterTiledThreads, HalfRow>;
+template [[host_name("router")]] kernel decltype(router<1, kRouterThreads>) router<1, kRouterThreads>;
+template [[host_name("router_tiled")]] kernel decltype(router<kRouterTiledRows, kRouterTiledThreads>)
+    router<kRouterTiledRows, kRouterTiledThreads>;

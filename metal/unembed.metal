@@ -69,14 +69,14 @@ template <uint Rows>
 [[max_total_threads_per_threadgroup(kFewRowsThreads)]] kernel void unembed_few_rows_bf16(
     constant ProjectionArguments& arguments [[buffer(0)]],
     const device uint4* weight [[buffer(1)]], // bf16 [num_outputs, num_inputs]
-    const device uint4* input [[buffer(4)]],  // fp32 [num_rows, num_inputs], normalised
+    const device float4* input [[buffer(4)]], // [num_rows, num_inputs / 4], normalised
     device float* logits [[buffer(5)]],       // [num_rows, num_outputs]
     uint2 tile [[threadgroup_position_in_grid]],
     uint index [[thread_index_in_threadgroup]],
     uint lane [[thread_index_in_simdgroup]],
     uint simdgroup [[simdgroup_index_in_threadgroup]]) {
     typedef FewRowsShape<Rows> Shape;
-    threadgroup float4 memory[FewRowsMemory<Rows>::kQuads];
+    threadgroup float4 memory[FewRowsMemory<Rows>::kWords];
     const uint num_inputs =
         is_function_constant_defined(constant_num_inputs) ? constant_num_inputs : arguments.num_inputs;
     const Bf16Matrix matrix = {weight, num_inputs};
@@ -89,14 +89,14 @@ template <uint Rows>
     constant ProjectionArguments& arguments [[buffer(0)]],
     const device uint4* weight [[buffer(1)]], // int8 [num_outputs, num_inputs]
     const device half* scales [[buffer(2)]],  // [num_outputs, num_inputs / 32]
-    const device uint4* input [[buffer(4)]],  // fp32 [num_rows, num_inputs], normalised
+    const device float4* input [[buffer(4)]], // [num_rows, num_inputs / 4], normalised
     device float* logits [[buffer(5)]],       // [num_rows, num_outputs]
     uint2 tile [[threadgroup_position_in_grid]],
     uint index [[thread_index_in_threadgroup]],
     uint lane [[thread_index_in_simdgroup]],
     uint simdgroup [[simdgroup_index_in_threadgroup]]) {
     typedef FewRowsShape<Rows> Shape;
-    threadgroup float4 memory[FewRowsMemory<Rows>::kQuads];
+    threadgroup float4 memory[FewRowsMemory<Rows>::kWords];
     const uint num_inputs =
         is_function_constant_defined(constant_num_inputs) ? constant_num_inputs : arguments.num_inputs;
     const Int8Matrix matrix = {weight, scales, num_inputs};

@@ -61,17 +61,10 @@ Slice used_slots(const Slice& cache, const ModelConfig& config, const AttentionS
     return cache.part(0, num_slots * config.num_kv_heads * kHeadDim * sizeof(uint16_t));
 }
 
-// Of rows [first_row, first_row + num_rows) of [rows, H, 64], the elements, `size` bytes each, with rows `stride` bytes
-// an element apart.
-Slice rows_of(const Slice& whole, const ModelConfig& config, uint32_t first_row, uint32_t num_rows, size_t element) {
-    const size_t row_elements = size_t{config.num_heads} * kHeadDim;
-    return whole.part(first_row * row_elements * element, num_rows * row_elements * element);
-}
-
-// Where the span that begins at `first_row` has its queries: 4 bytes for each element, of which halves take the first.
-Slice queries_of(const Slice& queries, const ModelConfig& config, uint32_t first_row, uint32_t num_rows) {
-    const Slice place = rows_of(queries, config, first_row, num_rows, sizeof(float));
-    return is_prefilled(num_rows) ? place.part(0, place.size / 2) : place;
+// Rows [first_row, first_row + num_rows) of fp32 [rows, H, 64].
+Slice rows_of(const Slice& whole, const ModelConfig& config, uint32_t first_row, uint32_t num_rows) {
+    const size_t row_bytes = size_t{config.num_heads} * kHeadDim * sizeof(float);
+    return whole.part(first_row * row_bytes, num_rows * row_bytes);
 }
 
 AttentionArguments attention_arguments(const ModelConfig& config, const AttentionSpan& span) {
@@ -105,10 +98,10 @@ void launch_rope(Encoder& encoder,
             .capacity = span.capacity,
             .concentration = config.yarn_multiplier,
         };
-        encoder.launch({"rope", is_prefilled(span.num_rows) ? "rope_and_cache_f16" : "rope_and_cache_f32"}, arguments,
+        encoder.launch({"rope", "rope_and_cache"}, arguments,
                        {{1, qkv.part(first_row * row_bytes, span.num_rows * row_bytes)},
                         {2, inverse_frequencies},
-                        {3, queries_of(queries, config, first_row, span.num_rows)},
+                        {3, rows_of(queries, config, first_row, span.num_rows)},
                         {4, used_slots(span.keys, config, span)},
                         {5, used_slots(span.values, config, span)}},
                        {{ceil_divide(num_all_heads * kHeadDim / 4, kRopeThreads), span.num_rows}, {kRopeThreads}});
@@ -176,7 +169,7 @@ void launch_attention(Encoder& encoder,
         const uint32_t first_row = num_rows;
         num_rows += span.num_rows;
         const AttentionArguments arguments = attention_arguments(config, span);
-        const Slice queries = queries_of(buffers.queries, config, first_row, span.num_rows);
+        const Slice queries = rows_of(buffers.queries, config, first_row, span.num_rows);
         const Slice keys = used_slots(span.keys, config, span);
         const Slice values = used_slots(span.values, config, span);
         const uint32_t num_vectors = span.num_rows * heads_per_group(config);
@@ -186,7 +179,7 @@ void launch_attention(Encoder& encoder,
                             {2, keys},
                             {3, values},
                             {4, buffers.sinks},
-                            {5, rows_of(buffers.output, config, first_row, span.num_rows, sizeof(uint16_t))}},
+                            {5, rows_of(buffers.output, config, first_row, span.num_rows)}},
                            {{ceil_divide(num_vectors, kAttentionPrefillVectors), config.num_kv_heads},
                             {kAttentionPrefillThreads}});
             continue;
@@ -213,16 +206,13 @@ void launch_attention(Encoder& encoder,
     }
 
     encoder.barrier();
-    const bool half_output = row_form(num_rows) == RowForm::many;
-    const char* const kernel = half_output ? "attention_combine_half" : "attention_combine";
     for (const Splits& splits : decoded) {
         const AttentionCombineArguments arguments = {config.num_heads, splits.num_splits};
-        encoder.launch({"attention_decode", kernel}, arguments,
+        encoder.launch({"attention_decode", "attention_combine"}, arguments,
                        {{1, splits.values},
                         {2, splits.sums},
                         {3, buffers.sinks},
-                        {4, rows_of(buffers.output, config, splits.first_row, splits.num_rows,
-                                    operand_bytes(row_form(num_rows)))}},
+                        {4, rows_of(buffers.output, config, splits.first_row, splits.num_rows)}},
                        {{config.num_heads, splits.num_rows}, {kAttentionCombineThreads}});
     }
 }

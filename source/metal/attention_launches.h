@@ -39,8 +39,7 @@ void launch_rope(Encoder& encoder,
                  std::span<const AttentionSpan> spans,
                  const Slice& qkv,                 // fp32 [rows, H + 2G, 64]
                  const Slice& inverse_frequencies, // fp32 [32]
-                 const Slice& queries);            // [rows, H, 64] of 4 bytes each, written: fp32 where a span is
-                                                   // decoded; half, in the first half of its bytes, where prefilled
+                 const Slice& queries);            // fp32 [rows, H, 64], written
 
 // Sums of the splits, of all spans of a batch that are decoded. Nobody else reads them.
 struct AttentionWorkspace {
@@ -58,9 +57,9 @@ struct AttentionWorkspaceBytes {
 AttentionWorkspaceBytes attention_workspace_bytes(const ModelConfig& config, size_t max_rows);
 
 struct AttentionBuffers {
-    Slice queries; // as launch_rope leaves them; fp32 [H, 64] for a batch of one row
+    Slice queries; // fp32 [rows, H, 64]
     Slice sinks;   // bf16 [H]
-    Slice output;  // fp32, or half for a batch of many rows [rows, H, 64], written
+    Slice output;  // fp32 [rows, H, 64], written
 };
 
 // output = softmax(q . k with the sink as one more column) . v. The spans' keys and values are in their caches.

@@ -37,14 +37,13 @@ void launch_embed(Encoder& encoder,
 
 void launch_norm(Encoder& encoder,
                  const ModelConfig& config,
-                 RowForm form,
                  uint32_t num_rows,
                  const Slice& residual,
                  const Slice& gain,
                  const Slice& normalized) {
     const NormArguments arguments = {config.embedding_dim, config.rmsnorm_epsilon};
-    encoder.launch({"norm", form == RowForm::many ? "norm_half" : "norm_float"}, arguments,
-                   {{1, residual}, {2, gain}, {3, normalized}}, {{num_rows}, {kNormThreads}});
+    encoder.launch({"norm", "norm"}, arguments, {{1, residual}, {2, gain}, {3, normalized}},
+                   {{num_rows}, {kNormThreads}});
 }
 
 void launch_qkv_row(Encoder& encoder,

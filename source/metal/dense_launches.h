@@ -11,23 +11,17 @@
 
 namespace gptoss::metal {
 
-// Which kernels suit a number of rows, and with them the type of the activations between them. The residual is fp32 in
-// all of them.
+// Which kernels suit a number of rows. Activations are fp32 in all of them.
 enum class RowForm {
-    one,  // matrix-vector products, norms fused; fp32
-    few,  // 2 to 31: fp32 tiles that read the weights once. More would take a second pass over the weights
-    many, // half operands, sums in fp32
+    one,  // matrix-vector products, norms fused
+    few,  // 2 to 31: tiles that read the weights once, in fp32
+    many, // tiles for which the weights become half
 };
 
 constexpr uint32_t kMaxFewRows = 31;
 
 constexpr RowForm row_form(size_t num_rows) {
     return num_rows == 1 ? RowForm::one : num_rows <= kMaxFewRows ? RowForm::few : RowForm::many;
-}
-
-// Bytes of an activation that a product reads.
-constexpr size_t operand_bytes(RowForm form) {
-    return form == RowForm::many ? 2 : 4;
 }
 
 // A matrix of the model file, by rows.
@@ -48,11 +42,10 @@ void launch_embed(Encoder& encoder,
 // normalized = rms_norm(residual) * gain
 void launch_norm(Encoder& encoder,
                  const ModelConfig& config,
-                 RowForm form, // few: to fp32; many: to half
                  uint32_t num_rows,
                  const Slice& residual,    // fp32 [num_rows, E]
                  const Slice& gain,        // bf16 [E]
-                 const Slice& normalized); // fp32 or half [num_rows, E], written
+                 const Slice& normalized); // fp32 [num_rows, E], written
 
 // Where one row's queries, keys and values go.
 struct QkvRow {
@@ -84,14 +77,14 @@ void launch_projection(Encoder& encoder,
                        uint32_t num_rows,
                        const DenseMatrix& matrix,
                        const Slice& bias,    // bf16 [num_outputs]
-                       const Slice& input,   // fp32, or half for many rows [num_rows, num_inputs]
+                       const Slice& input,   // fp32 [num_rows, num_inputs]
                        const Slice& output); // fp32 [num_rows, num_outputs]
 
 // What the router leaves.
 struct RouterOutputs {
     Slice experts;    // u32 [num_rows, A], written
     Slice weights;    // fp32 [num_rows, A], written
-    Slice normalized; // fp32, or half for many rows [num_rows, E], written
+    Slice normalized; // fp32 [num_rows, E], written
 };
 
 // normalized = rms_norm(residual) * gain, the best experts of normalized . weight^T + bias, and their softmax

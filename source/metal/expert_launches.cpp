@@ -125,11 +125,7 @@ uint32_t expert_tiles(const ModelConfig& config, size_t num_rows) {
 }
 
 ExpertWorkspaceBytes expert_workspace_bytes(const ModelConfig& config, size_t max_rows) {
-    // Hidden activations are floats for few rows and halves for many, so 31 rows can take more than 32.
-    const size_t num_few = std::min<size_t>(max_rows, kMaxFewRows);
-    const size_t num_many = row_form(max_rows) == RowForm::many ? max_rows : 0;
-    const size_t hidden = std::max(num_few * operand_bytes(RowForm::few), num_many * operand_bytes(RowForm::many)) *
-                          config.num_active_experts * config.mlp_dim;
+    const size_t hidden = max_rows * config.num_active_experts * config.mlp_dim * sizeof(float);
     if (max_rows <= 1) {
         return {.hidden = hidden, .permutation = 0, .offsets = 0, .tiles = 0, .outputs = 0};
     }
@@ -153,7 +149,7 @@ void launch_experts(Encoder& encoder,
     const Matrix gate_up = gate_up_matrix(config, place);
     const Matrix down = down_matrix(config, place);
     const uint32_t num_pairs = num_rows * config.num_active_experts;
-    const Slice hidden = workspace.hidden.part(0, num_pairs * operand_bytes(form) * config.mlp_dim);
+    const Slice hidden = workspace.hidden.part(0, num_pairs * sizeof(float) * config.mlp_dim);
     if (form == RowForm::one) {
         launch_one_row(encoder, gate_up, down, buffers, hidden);
         return;

@@ -16,7 +16,7 @@ namespace gptoss::metal {
 
 // Memory that the launches pass on to each other. Nobody else reads it.
 struct ExpertWorkspace {
-    Slice hidden;      // [pairs, I], by row if there is one, else by expert; half for many rows, else fp32
+    Slice hidden;      // fp32 [pairs, I], by row if there is one, else by expert
     Slice permutation; // u32 [pairs]: the pairs, by expert
     Slice offsets;     // u32 [experts + 1]: each expert's first place in that order
     Slice tiles;       // ExpertTile [expert_tiles()]
@@ -44,7 +44,7 @@ struct ExpertBuffers {
     Slice experts;         // bytes [experts, stride] of one block, of the last one only place.num_bytes
     Slice expert_ids;      // u32 [num_rows, A], those of a row distinct
     Slice routing_weights; // fp32 [num_rows, A]
-    Slice input;           // fp32, or half for many rows [num_rows, E]
+    Slice input;           // fp32 [num_rows, E]
     Slice residual;        // fp32 [num_rows, E], added to
 };
 

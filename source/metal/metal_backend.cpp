@@ -206,8 +206,7 @@ void MetalBackend::project_qkv(size_t block,
                         .value = cache.values.part(slot, slot_bytes)});
         return;
     }
-    launch_norm(*encoder_, config_, form(), num_rows_, workspace_.residual(), weights_.at(gain),
-                workspace_.normalized());
+    launch_norm(*encoder_, config_, num_rows_, workspace_.residual(), weights_.at(gain), workspace_.normalized());
     encoder_->barrier();
     launch_projection(*encoder_, form(), Epilogue::store, num_rows_, matrix, weights_.at(bias), workspace_.normalized(),
                       workspace_.qkv());
@@ -271,7 +270,7 @@ void MetalBackend::unembed(const TensorPlace& gain, const TensorPlace& weight) {
             end++;
         }
         const size_t num_bytes = (end - first) * row_bytes;
-        launch_norm(*encoder_, config_, RowForm::few, static_cast<uint32_t>(end - first),
+        launch_norm(*encoder_, config_, static_cast<uint32_t>(end - first),
                     residual.part(logit_rows_[first] * row_bytes, num_bytes), weights_.at(gain),
                     inputs.part(first * row_bytes, num_bytes));
         first = end;

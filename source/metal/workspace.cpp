@@ -1,6 +1,5 @@
 #include "workspace.h"
 
-#include <algorithm>
 #include <numeric>
 
 namespace gptoss::metal {
@@ -33,13 +32,6 @@ size_t qkv_dim(const ModelConfig& config) {
     return attention_dim(config) + 2 * size_t{config.num_kv_heads} * config.head_dim;
 }
 
-// Of the operands of products in batches of up to max_rows rows, each row of num_columns.
-size_t operands(size_t max_rows, size_t num_columns) {
-    const size_t few = std::min<size_t>(max_rows, kMaxFewRows) * operand_bytes(RowForm::few);
-    const size_t many = max_rows <= kMaxFewRows ? 0 : max_rows * operand_bytes(RowForm::many);
-    return std::max(few, many) * num_columns;
-}
-
 } // namespace
 
 Workspace::Sizes Workspace::sizes(const ModelConfig& config, size_t max_rows, size_t max_logit_rows) {
@@ -50,10 +42,10 @@ Workspace::Sizes Workspace::sizes(const ModelConfig& config, size_t max_rows, si
     Sizes sizes;
     sizes[kTokens] = max_rows * sizeof(uint32_t);
     sizes[kResidual] = max_rows * config.embedding_dim * sizeof(float);
-    sizes[kNormalized] = operands(max_rows, config.embedding_dim);
+    sizes[kNormalized] = max_rows * config.embedding_dim * sizeof(float);
     sizes[kQkv] = several_rows * qkv_dim(config) * sizeof(float);
     sizes[kQueries] = max_rows * attention_dim(config) * sizeof(float);
-    sizes[kAttentionOutput] = operands(max_rows, attention_dim(config));
+    sizes[kAttentionOutput] = max_rows * attention_dim(config) * sizeof(float);
     sizes[kSplitValues] = attention.split_values;
     sizes[kSplitSums] = attention.split_sums;
     sizes[kExpertIds] = max_rows * config.num_active_experts * sizeof(uint32_t);
@@ -111,7 +103,7 @@ Slice Workspace::residual() const {
 }
 
 Slice Workspace::normalized() const {
-    return rows(kNormalized, num_rows_, config_.embedding_dim * operand_bytes(row_form(num_rows_)));
+    return rows(kNormalized, num_rows_, config_.embedding_dim * sizeof(float));
 }
 
 Slice Workspace::qkv() const {
@@ -123,7 +115,7 @@ Slice Workspace::queries() const {
 }
 
 Slice Workspace::attention_output() const {
-    return rows(kAttentionOutput, num_rows_, attention_dim(config_) * operand_bytes(row_form(num_rows_)));
+    return rows(kAttentionOutput, num_rows_, attention_dim(config_) * sizeof(float));
 }
 
 Slice Workspace::expert_ids() const {

@@ -29,10 +29,10 @@ public:
 
     Slice tokens() const;           // u32 [rows]
     Slice residual() const;         // fp32 [rows, E]
-    Slice normalized() const;       // [rows, E], half for many rows (RowForm), else fp32
+    Slice normalized() const;       // fp32 [rows, E]
     Slice qkv() const;              // fp32 [rows, H + 2G, D]
-    Slice queries() const;          // [rows, H, D] of 4 bytes (launch_rope)
-    Slice attention_output() const; // [rows, H, D], half for many rows, else fp32
+    Slice queries() const;          // fp32 [rows, H, D]
+    Slice attention_output() const; // fp32 [rows, H, D]
     Slice expert_ids() const;       // u32 [rows, A]
     Slice routing_weights() const;  // fp32 [rows, A]
     Slice logit_inputs() const;     // fp32 [logit rows, E], normalised; only for two logit rows and more
