@@ -1,7 +1,7 @@
 // Unembedding: logits = weight * norm(residual), fp32, no bias.
 //
 // One row (decode): unembed_bf16 and _int8, with the final norm fused; dispatch ceil(vocabulary_size / 32) threadgroups
-// of 256 (matvec.h). Several rows of logits: unembed_few_rows_*, on rows that norm_float normalised; dispatch
+// of 256 (matvec.h). Several rows of logits: unembed_few_rows_*, on rows that norm.metal normalised; dispatch
 // ceil(vocabulary_size / 64) threadgroups of 256 of the smallest form that holds all rows (few_rows.h),
 // by as many in y as rows remain.
 #include <metal_stdlib>

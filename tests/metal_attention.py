@@ -6,7 +6,7 @@ with position p in slot p % capacity.
 """
 
 import math
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -115,11 +115,6 @@ def expected_attention(case: AttentionCase) -> Array:
     return output
 
 
-def with_half_queries(case: AttentionCase) -> AttentionCase:
-    """The case as prefill gets it: queries rounded to half."""
-    return replace(case, queries=case.queries.astype(np.float16).astype(np.float32))
-
-
 @dataclass(frozen=True)
 class DecodeRun:
     output: Array  # [rows, H, 64]
@@ -132,7 +127,6 @@ def run_decode(
     *,
     num_splits: int,
     form: int = 8,
-    half_output: bool = False,
     **options: Any,
 ) -> DecodeRun:
     """Attention over splits and their merge. `options` go to both launches."""
@@ -155,10 +149,10 @@ def run_decode(
     )
     split_values.values("values of the splits")
     split_sums.values("maxima and sums of the splits")
-    output = Output(case.queries.shape, np.float16 if half_output else np.float32)
+    output = Output(case.queries.shape, np.float32)
     combine = launch(
         "attention_decode.metal",
-        "attention_combine_half" if half_output else "attention_combine",
+        "attention_combine",
         threadgroups=(case.num_heads, case.num_rows, 1),
         threads_per_threadgroup=(geometry("kAttentionCombineThreads"), 1, 1),
         buffers={
@@ -177,12 +171,12 @@ def run_decode(
 
 @dataclass(frozen=True)
 class PrefillRun:
-    output: Array  # float16 [rows, H, 64]
+    output: Array  # [rows, H, 64]
     launch: Any
 
 
 def run_prefill(case: AttentionCase, **options: Any) -> PrefillRun:
-    output = Output(case.queries.shape, np.float16)
+    output = Output(case.queries.shape, np.float32)
     result = launch(
         "attention_prefill.metal",
         "attention_prefill",
@@ -194,7 +188,7 @@ def run_prefill(case: AttentionCase, **options: Any) -> PrefillRun:
         threads_per_threadgroup=(geometry("kAttentionPrefillThreads"), 1, 1),
         buffers={
             0: case.arguments(),
-            1: case.queries.astype(np.float16),
+            1: case.queries,
             2: case.keys,
             3: case.values,
             4: case.sinks,

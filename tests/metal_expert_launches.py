@@ -194,7 +194,7 @@ def run_gate_up_matmul(
     experts: Experts,
     routing: Routing,
     order: Sorted,
-    x: NDArray[np.float16],
+    x: NDArray[np.float32],
     *,
     limit: float = SWIGLU_LIMIT,
     specialised: bool = False,
@@ -202,7 +202,7 @@ def run_gate_up_matmul(
 ) -> tuple[Any, Array]:
     """x [rows, E] -> hidden [pairs, I] in sorted order"""
     matrix = experts.gate_up
-    hidden = Output((routing.ids.size, experts.mlp_dim), np.float16)
+    hidden = Output((routing.ids.size, experts.mlp_dim), np.float32)
     result = launch(
         "expert_matmul.metal",
         "expert_gate_up_matmul",
@@ -226,7 +226,7 @@ def run_down_matmul(
     experts: Experts,
     routing: Routing,
     order: Sorted,
-    hidden: NDArray[np.float16],
+    hidden: NDArray[np.float32],
     *,
     specialised: bool = False,
     **options: Any,

@@ -32,15 +32,6 @@ def test_any_shape(case: AttentionCase, num_splits: int, form: int) -> None:
     assert_close(got, expected_attention(case), TOLERANCE, "attention")
 
 
-def test_among_many_rows_of_a_batch_the_output_is_half() -> None:
-    case = make_case(num_heads=8, num_kv_heads=2, num_rows=3, first_position=70)
-    exact, rounded = (
-        run_decode(case, num_splits=3, half_output=half).output for half in (False, True)
-    )
-    assert rounded.dtype == np.float16
-    np.testing.assert_array_equal(rounded, exact.astype(np.float16))
-
-
 @pytest.mark.parametrize(("num_splits", "form"), [(1, 8), (5, 8), (4, 64)])
 def test_the_20b_shape_in_any_order(num_splits: int, form: int) -> None:
     case = make_case(num_heads=64, num_kv_heads=8, num_rows=1, first_position=299, window=128)

@@ -20,7 +20,7 @@ TWO_TILES = 4128
 
 
 def launch_norm() -> None:
-    norm.run("norm_float", np.ones((1, 1056), np.float32), random_bf16(RNG, 1056))
+    norm.run(np.ones((1, 1056), np.float32), random_bf16(RNG, 1056))
 
 
 def launch_matvec() -> None:
@@ -39,7 +39,7 @@ def launch_few_rows() -> None:
 
 def launch_matmul() -> None:
     weights = random_weights(RNG, "bf16", 64, 64)
-    x, residual = np.ones((64, 64), np.float16), np.zeros((64, 64), np.float32)
+    x, residual = np.ones((64, 64), np.float32), np.zeros((64, 64), np.float32)
     matmul.run("bf16", "float", weights, random_bf16(RNG, 64), x, residual)
 
 

@@ -41,7 +41,7 @@ def launch_matmul() -> None:
     experts = Experts(RNG, 2, 64, 64)
     routing = random_routing(RNG, 20, 2, 1)
     order = sort_pairs(routing.ids, 2, MATMUL_ROWS)
-    _, hidden = run_gate_up_matmul(experts, routing, order, np.ones((20, 64), np.float16))
+    _, hidden = run_gate_up_matmul(experts, routing, order, np.ones((20, 64), np.float32))
     run_down_matmul(experts, routing, order, hidden)
 
 

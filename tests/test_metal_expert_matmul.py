@@ -1,4 +1,4 @@
-"""The Metal kernels for the experts of many rows (half operands), against their twins in numpy."""
+"""The Metal kernels for the experts of many rows, against their twins in numpy."""
 
 import numpy as np
 import pytest
@@ -23,9 +23,7 @@ from metal_experts import (
 )
 from metal_kernels import assert_close
 
-RELATIVE = 2e-3
-# Beyond the rounding of the activations to half, which the twins are given, little is lost.
-RELATIVE_TO_HALVES = 5e-4
+RELATIVE = 1e-5
 
 
 def check_both(
@@ -37,12 +35,12 @@ def check_both(
     orders: int | None = None,
 ) -> None:
     order = sort_pairs(routing.ids, experts.num_experts, MATMUL_ROWS)
-    x = rng.standard_normal((routing.num_rows, experts.embedding_dim)).astype(np.float16)
+    x = rng.standard_normal((routing.num_rows, experts.embedding_dim), np.float32)
     _, hidden = run_gate_up_matmul(
         experts, routing, order, x, specialised=specialised, orders=orders
     )
     expected = expected_hidden(experts, routing, x).reshape(hidden.shape)[order.permutation]
-    assert_close(hidden, expected, RELATIVE_TO_HALVES, "hidden")
+    assert_close(hidden, expected, RELATIVE, "hidden")
 
     _, outputs = run_down_matmul(
         experts, routing, order, hidden, specialised=specialised, orders=orders
@@ -101,7 +99,7 @@ def test_sorted_multiplied_and_combined() -> None:
     residual = rng.standard_normal((50, 224), np.float32)
 
     _, order = run_sort(routing.ids, 6, MATMUL_ROWS)
-    _, hidden = run_gate_up_matmul(experts, routing, order, x.astype(np.float16))
+    _, hidden = run_gate_up_matmul(experts, routing, order, x)
     _, outputs = run_down_matmul(experts, routing, order, hidden)
     _, actual = run_combine(outputs, residual)
 
@@ -121,7 +119,7 @@ def test_scales_far_from_the_range_of_halves(scale_bytes: tuple[int, int]) -> No
     experts.down.bias[:] = 0
     routing = random_routing(rng, 5, 2, 1)
     order = sort_pairs(routing.ids, 2, MATMUL_ROWS)
-    hidden = rng.standard_normal((5, 96)).astype(np.float16)
+    hidden = rng.standard_normal((5, 96), np.float32)
     _, outputs = run_down_matmul(experts, routing, order, hidden[order.permutation])
     expected = expected_outputs(experts, routing, hidden[:, None])
 
@@ -137,15 +135,3 @@ def test_scales_far_from_the_range_of_halves(scale_bytes: tuple[int, int]) -> No
 
 def routing_rows(routing: Routing) -> list[tuple[int, int]]:
     return [(row, int(routing.ids[row, 0])) for row in range(routing.num_rows)]
-
-
-def test_hidden_values_beyond_a_half_saturate() -> None:
-    """With a limit as large as this they could be infinite, and the next product not a number."""
-    rng = np.random.default_rng(11)
-    experts = Experts(rng, 1, 32, 32)
-    experts.gate_up.bias[:] = np.float32(3e4).view(np.uint32) >> 16
-    routing = routing_to(rng, np.zeros((3, 1)))
-    order = sort_pairs(routing.ids, 1, MATMUL_ROWS)
-    x = np.zeros((3, 32), np.float16)
-    _, hidden = run_gate_up_matmul(experts, routing, order, x, limit=1e6)
-    assert (hidden == 65504).all()

@@ -87,10 +87,10 @@ def test_many_rows_multiply_often_what_they_stage() -> None:
     routing = routing_to(rng, np.zeros((rows, 1)))
     order = sort_pairs(routing.ids, 1, rows)
     gate_up, down = Experts(rng, 1, WIDTH, 64), Experts(rng, 1, 128, WIDTH)
-    halves = np.ones((rows, WIDTH), np.float16)
+    ones = np.ones((rows, WIDTH), np.float32)
     for result in (
-        run_gate_up_matmul(gate_up, routing, order, halves, **TRACE)[0],
-        run_down_matmul(down, routing, order, halves, **TRACE)[0],
+        run_gate_up_matmul(gate_up, routing, order, ones, **TRACE)[0],
+        run_down_matmul(down, routing, order, ones, **TRACE)[0],
     ):
         memory = result.threadgroup_traffic
         assert memory is not None

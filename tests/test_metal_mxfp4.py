@@ -59,7 +59,7 @@ def decoded_by_matmul(
     experts: Experts, routing: Routing, activations: NDArray[np.float32]
 ) -> Array:
     order = sort_pairs(routing.ids, 1, MATMUL_ROWS)
-    return run_down_matmul(experts, routing, order, activations.astype(np.float16))[1][:, 0]
+    return run_down_matmul(experts, routing, order, activations)[1][:, 0]
 
 
 KERNELS = [decoded_by_matvec, decoded_by_few_rows, decoded_by_matmul]
@@ -91,7 +91,6 @@ def test_a_sum_of_weights_is_finite_and_right_at_every_scale(
     experts.down.scales[:] = scale_byte
     routing = Routing(np.zeros((1, 1), np.uint32), np.ones((1, 1), np.float32))
     activations = np.linspace(-2, 1.75, COLUMNS, dtype=np.float32)[None]
-    activations = activations.astype(np.float16).astype(np.float32)
 
     actual = decoded_by(experts, routing, activations)
     expected = activations.astype(np.float64) @ experts.down.weights(0).T

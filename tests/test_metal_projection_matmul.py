@@ -1,4 +1,4 @@
-"""metal/projection_matmul.metal: dense projections of many rows, half operands and fp32 sums."""
+"""metal/projection_matmul.metal: dense projections of many rows, weights as half."""
 
 from typing import Literal
 
@@ -19,8 +19,10 @@ from metal_kernels import (
 from numpy.typing import NDArray
 from reference import Array, bf16_to_float, linear
 
-Epilogue = Literal["float", "half", "add"]
-EPILOGUES: tuple[Epilogue, ...] = ("float", "half", "add")
+Epilogue = Literal["float", "add"]
+# A bf16 is exact as half where it is not tiny; an 8-bit code times its scale is rounded.
+TOLERANCES: dict[Format, float] = {"bf16": 1e-5, "int8": 2e-3}
+EPILOGUES: tuple[Epilogue, ...] = ("float", "add")
 
 
 def run(
@@ -28,7 +30,7 @@ def run(
     epilogue: Epilogue,
     weights: DenseWeights,
     bias: NDArray[np.uint16],
-    x: NDArray[np.float16],
+    x: NDArray[np.float32],
     residual: Array,
     *,
     constants: dict[int, int] | None = None,
@@ -38,7 +40,7 @@ def run(
     num_outputs, num_inputs = weights.values.shape
     output = Output(
         (len(x), num_outputs),
-        np.float16 if epilogue == "half" else np.float32,
+        np.float32,
         initial=residual if epilogue == "add" else None,
     )
     launch(
@@ -72,7 +74,7 @@ def twin(
     epilogue: Epilogue,
     weights: DenseWeights,
     bias: NDArray[np.uint16],
-    x: NDArray[np.float16],
+    x: NDArray[np.float32],
     residual: Array,
 ) -> Array:
     y = linear(x.astype(np.float64), weights.values, bf16_to_float(bias))
@@ -101,12 +103,12 @@ def test_rows_are_projected(
     rng = np.random.default_rng(seed)
     weights = random_weights(rng, weight_format, num_outputs, num_inputs)
     bias = random_bf16(rng, num_outputs, scale=0.1)
-    x = (rng.standard_normal((num_rows, num_inputs)) * magnitude).astype(np.float16)
+    x = rng.standard_normal((num_rows, num_inputs), np.float32) * np.float32(magnitude)
     residual = rng.standard_normal((num_rows, num_outputs), np.float32)
     assert_close(
         run(weight_format, epilogue, weights, bias, x, residual),
         twin(epilogue, weights, bias, x, residual),
-        2e-3,
+        TOLERANCES[weight_format],
         "the projection",
     )
 
@@ -117,12 +119,12 @@ def test_rows_of_20b_are_projected_in_any_order(weight_format: Format, epilogue:
     rng = np.random.default_rng(0)
     weights = random_weights(rng, weight_format, 40, 2880)
     bias = random_bf16(rng, 40)
-    x = rng.standard_normal((50, 2880)).astype(np.float16)
+    x = rng.standard_normal((50, 2880), np.float32)
     residual = rng.standard_normal((50, 40), np.float32)
     assert_close(
         run(weight_format, epilogue, weights, bias, x, residual, orders=5),
         twin(epilogue, weights, bias, x, residual),
-        2e-3,
+        TOLERANCES[weight_format],
         "the projection",
     )
 
@@ -132,17 +134,9 @@ def test_a_specialised_pipeline_gives_the_same_bits(weight_format: Format) -> No
     rng = np.random.default_rng(0)
     weights = random_weights(rng, weight_format, 40, 96)
     bias = random_bf16(rng, 40)
-    x = rng.standard_normal((3, 96)).astype(np.float16)
+    x = rng.standard_normal((3, 96), np.float32)
     residual = np.zeros((3, 40), np.float32)
     np.testing.assert_array_equal(
         run(weight_format, "float", weights, bias, x, residual, constants={0: 96}),
         run(weight_format, "float", weights, bias, x, residual),
     )
-
-
-def test_half_output_saturates_instead_of_becoming_infinite() -> None:
-    weights = random_weights(np.random.default_rng(0), "bf16", 1, 32)
-    x, residual = np.zeros((2, 32), np.float16), np.zeros((2, 1), np.float32)
-    bias = np.array([0xC880], np.uint16)  # -262144 as bf16
-    output = run("bf16", "half", weights, bias, x, residual)
-    np.testing.assert_array_equal(output, np.full((2, 1), -65504, np.float16))

@@ -27,7 +27,7 @@ CHECKPOINT_ORDER = np.concatenate([np.arange(0, 64, 2), np.arange(1, 64, 2)])
 
 @dataclass(frozen=True)
 class Rotated:
-    queries: Array  # float32 or float16 [rows, H, 64]
+    queries: Array  # float32 [rows, H, 64]
     keys: Array  # float16 [capacity, G, 64]; slots that were not written are all NaN, as are values
     values: Array  # float16 [capacity, G, 64]
     launch: Any
@@ -39,16 +39,15 @@ def run(
     *,
     first_position: int,
     capacity: int,
-    query_type: str = "f32",
     **options: Any,
 ) -> Rotated:
     num_rows, num_all_heads, _ = qkv.shape
     num_heads = num_all_heads - 2 * num_kv_heads
-    queries = Output((num_rows, num_heads, 64), {"f32": np.float32, "f16": np.float16}[query_type])
+    queries = Output((num_rows, num_heads, 64), np.float32)
     keys, values = (Output((capacity, num_kv_heads, 64), np.float16) for _ in range(2))
     result = launch(
         "rope.metal",
-        f"rope_and_cache_{query_type}",
+        "rope_and_cache",
         threadgroups=(ceil_divide(num_all_heads * 16, 256), num_rows, 1),
         threads_per_threadgroup=(256, 1, 1),
         buffers={
@@ -108,7 +107,6 @@ def assert_is_rounded(actual: Array, expected: Array, what: str) -> None:
     num_rows=st.integers(1, 9),
     first_position=st.integers(0, 300),
     capacity=st.integers(1, 20),
-    query_type=st.sampled_from(["f32", "f16"]),
     seed=st.integers(0, 2**32),
 )
 def test_rotates_and_caches_what_survives(
@@ -116,7 +114,6 @@ def test_rotates_and_caches_what_survives(
     num_rows: int,
     first_position: int,
     capacity: int,
-    query_type: str,
     seed: int,
 ) -> None:
     """The ring wraps, and of a span that is longer than it, the last rows remain."""
@@ -128,16 +125,12 @@ def test_rotates_and_caches_what_survives(
         num_kv_heads,
         first_position=first_position,
         capacity=capacity,
-        query_type=query_type,
     )
 
     turned = expected_rotation(qkv[:, : num_heads + num_kv_heads], first_position)
     queries, keys = np.split(turned, [num_heads], axis=1)
     values = qkv[:, num_heads + num_kv_heads :]
-    if query_type == "f32":
-        assert_close(got.queries, queries, 1e-6, "queries")
-    else:
-        assert_is_rounded(got.queries, queries, "queries")
+    assert_close(got.queries, queries, 1e-6, "queries")
     survivors = range(max(0, num_rows - capacity), num_rows)
     slots = [(first_position + row) % capacity for row in survivors]
     for name, cache, expected in (("keys", got.keys, keys), ("values", got.values, values)):
@@ -170,7 +163,7 @@ def test_what_half_cannot_hold_saturates(magnitude: float) -> None:
     """One infinite key or value would turn every later output of its head into NaN."""
     qkv = np.zeros((2, 3, 64), np.float32)
     qkv[0], qkv[1] = magnitude, -magnitude
-    got = run(qkv, 1, first_position=0, capacity=2, query_type="f16")
+    got = run(qkv, 1, first_position=0, capacity=2)
     np.testing.assert_array_equal(got.values[:, 0, 0], [65504, -65504])
     for what in (got.queries, got.keys):
         assert np.isfinite(what).all(), "a rotated value became infinite"

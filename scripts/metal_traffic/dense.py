@@ -362,7 +362,7 @@ def _matmul(weight_format: Format) -> Any:
             ),
             **random_weights(_rng(), weight_format, MATMUL_OUTPUTS, HIDDEN).buffers,
             3: random_bf16(_rng(), MATMUL_OUTPUTS),
-            4: np.zeros((MATMUL_ROWS, HIDDEN), np.float16),
+            4: np.zeros((MATMUL_ROWS, HIDDEN), np.float32),
             5: _zeros(MATMUL_ROWS, MATMUL_OUTPUTS),
         },
         mode="trace",

@@ -294,10 +294,10 @@ def _matmul(reference: Reference | None) -> Table:
     full = routing_to(rng, np.repeat(np.arange(2, dtype=np.uint32), MATMUL_ROWS)[:, None])
     order = sort_pairs(full.ids, 2, MATMUL_ROWS)
     gate_up, down = Experts(rng, 2, HIDDEN, PART // 2), Experts(rng, 2, PART, HIDDEN)
-    halves = np.zeros((full.num_rows, HIDDEN), np.float16)
-    result = run_gate_up_matmul(gate_up, full, order, halves, **OPTIONS)[0]
+    zeros = np.zeros((full.num_rows, HIDDEN), np.float32)
+    result = run_gate_up_matmul(gate_up, full, order, zeros, **OPTIONS)[0]
     add("gate-up, full tiles", result, full, PART)
-    result = run_down_matmul(down, full, order, halves, **OPTIONS)[0]
+    result = run_down_matmul(down, full, order, zeros, **OPTIONS)[0]
     add("down, full tiles", result, full, PART)
     if reference is not None:
         add("reference: gate-up, full tiles", _their_gemm(reference, gate_up, order), full, PART)
@@ -307,8 +307,8 @@ def _matmul(reference: Reference | None) -> Table:
     chunk = random_routing(rng, 512, 32, ACTIVE)
     order = sort_pairs(chunk.ids, 32, MATMUL_ROWS)
     part = Experts(rng, 32, HIDDEN, outputs // 2)
-    halves = np.zeros((chunk.num_rows, HIDDEN), np.float16)
-    result = run_gate_up_matmul(part, chunk, order, halves, **OPTIONS)[0]
+    zeros = np.zeros((chunk.num_rows, HIDDEN), np.float32)
+    result = run_gate_up_matmul(part, chunk, order, zeros, **OPTIONS)[0]
     add("gate-up, 512 rows, 4 of 32 experts", result, chunk, outputs)
     if reference is not None:
         batch = random_routing(rng, THEIR_BATCH, 32, ACTIVE)
@@ -326,8 +326,9 @@ def _matmul(reference: Reference | None) -> Table:
         ],
         rows,
         f"{HIDDEN} inputs; {PART} outputs, or {outputs} of the chunk's. Bytes of threadgroup "
-        "memory are those written while staging and those read as operands. Ours are halves, the "
-        "reference's floats. The weights' ratio: how often they are asked for, once for each tile "
+        "memory are those written while staging and those read as operands: ours of floats "
+        "times halves, the reference's of floats. The weights' ratio: how often they are asked "
+        "for, once for each tile "
         "of 32 rows; tiles of an expert follow each other in the grid. The reference is measured "
         "with the rows that it processes at a time.",
     )

@@ -9,7 +9,7 @@
 
 namespace gptoss::metal::host {
 
-// {"label": "decode", "dispatches": 3, "barriers": 2, "unneeded_barriers": ["before dispatch 3 (norm_half)"],
+// {"label": "decode", "dispatches": 3, "barriers": 2, "unneeded_barriers": ["before dispatch 3 (norm)"],
 //  "kernels": ["embed_bf16", ...], "bytes_read": 1024, "bytes_written": 512}
 // The kernels are in the order of encoding. Bytes are the sizes of the slices, each in the sum once for every dispatch:
 // written where the kernel may write to it, else read. Bytes of the command buffer's own do not count.

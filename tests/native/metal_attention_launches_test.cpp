@@ -142,7 +142,6 @@ void check_batch(const TestBatch& batch) {
     const Problem problem = make_problem(gpu, batch);
     const gptoss_model_config& config = problem.config;
     const uint32_t num_rows = batch.num_rows();
-    const bool half_output = row_form(num_rows) == RowForm::many;
     const size_t row_elements = batch.num_heads * kHeadDim;
 
     const AttentionWorkspaceBytes bytes = attention_workspace_bytes(config, std::max(num_rows, batch.max_rows));
@@ -153,17 +152,16 @@ void check_batch(const TestBatch& batch) {
     const Slice queries = gpu.make_poisoned(num_rows * row_elements * sizeof(float));
     const AttentionBuffers buffers = {.queries = queries,
                                       .sinks = gpu.upload(problem.sinks),
-                                      .output = gpu.make_poisoned(num_rows * row_elements * (half_output ? 2 : 4))};
+                                      .output = gpu.make_poisoned(num_rows * row_elements * sizeof(float))};
     gpu.run([&](Encoder& encoder) {
         launch_rope(encoder, config, problem.spans, qkv, frequency_slice, queries);
         encoder.barrier();
         launch_attention(encoder, config, problem.spans, buffers, workspace);
     });
 
-    const std::vector<float> output =
-        half_output ? halves_to_floats(elements_of<uint16_t>(buffers.output)) : elements_of<float>(buffers.output);
+    const std::vector<float> output = elements_of<float>(buffers.output);
     Worst worst_cache(kHalfTolerance);
-    Worst worst_output(half_output ? 4 * kHalfTolerance : kFloatTolerance);
+    Worst worst_output(kFloatTolerance);
     uint32_t first_row = 0;
     const uint32_t heads_per_group = batch.num_heads / batch.num_kv_heads;
     for (const AttentionSpan& span : problem.spans) {

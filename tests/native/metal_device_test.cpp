@@ -50,7 +50,7 @@ constexpr size_t kRowBytes = kColumns * sizeof(float);
 constexpr uint32_t kThreads = gptoss_metal::kNormThreads;
 const gptoss_metal::NormArguments kArguments{kColumns, 1e-5f};
 
-// norm_float (metal/norm.metal) of rows of 64 columns whose gain is 1: a row of one positive number becomes a row of
+// norm (metal/norm.metal) of rows of 64 columns whose gain is 1: a row of one positive number becomes a row of
 // ones, a row of one negative number a row of -1. All rows of all tests are such.
 struct Norm {
     std::unique_ptr<Device> device = open_device();
@@ -84,7 +84,7 @@ struct Norm {
 
     void launch(Encoder& encoder, const Slice& input, const Slice& output, uint32_t num_threads = kThreads) {
         const auto num_rows = static_cast<uint32_t>(std::max(input.size / kRowBytes, size_t{1}));
-        encoder.launch({"norm", "norm_float"}, kArguments, {{1, input}, {2, *gain}, {3, output}},
+        encoder.launch({"norm", "norm"}, kArguments, {{1, input}, {2, *gain}, {3, output}},
                        {{num_rows, 1, 1}, {num_threads, 1, 1}});
     }
     void launch(Encoder& encoder, size_t input, size_t output, size_t num_rows = 1) {
@@ -120,10 +120,10 @@ private:
     size_t size_;
 };
 
-// Encodes a launch of norm_float without the Encoder's help.
+// Encodes a launch of norm without the Encoder's help.
 std::shared_ptr<CommandBuffer> bare_commands(Norm& norm) {
     auto commands = norm.device->begin("bare");
-    commands->use(norm.pipelines.get({"norm", "norm_float"}));
+    commands->use(norm.pipelines.get({"norm", "norm"}));
     commands->bind_bytes(0, std::as_bytes(std::span(&kArguments, 1)));
     commands->bind(1, norm.row_slice(0));
     commands->bind(2, *norm.gain);
@@ -191,7 +191,7 @@ TEST(what_is_bound_stays_bound) {
     Norm norm;
     const auto commands = bare_commands(norm);
     commands->dispatch({1, 1, 1}, {kThreads, 1, 1});
-    commands->use(norm.pipelines.get({"norm", "norm_float"}));
+    commands->use(norm.pipelines.get({"norm", "norm"}));
     commands->bind(1, norm.row_slice(1));
     commands->bind(3, norm.row_slice(3));
     commands->dispatch({1, 1, 1}, {kThreads, 1, 1});
@@ -318,7 +318,7 @@ TEST(mapped_memory_is_not_written) {
     Encoder encoder = norm.encoder();
     norm.launch(encoder, norm.row_slice(0), {mapped.get(), 0, kRowBytes});
     CHECK_FAILS(gptoss_status_internal_error,
-                "dispatch 1 (norm_float): the kernel writes to buffer 3 ('output'), which is bound to mapped memory "
+                "dispatch 1 (norm): the kernel writes to buffer 3 ('output'), which is bound to mapped memory "
                 "(weights)",
                 encoder.commit()->wait(in_a_minute()));
 }
@@ -381,12 +381,12 @@ TEST(kernels_touch_no_more_than_their_slices) {
 TEST(everything_that_a_kernel_takes_is_bound) {
     Norm norm;
     const auto commands = norm.device->begin("bare");
-    commands->use(norm.pipelines.get({"norm", "norm_float"}));
+    commands->use(norm.pipelines.get({"norm", "norm"}));
     commands->bind_bytes(0, std::as_bytes(std::span(&kArguments, 1)));
     commands->bind(1, norm.row_slice(0));
     commands->bind(3, norm.row_slice(2));
     commands->dispatch({1, 1, 1}, {kThreads, 1, 1});
-    check_refused(*commands, "dispatch 1 (norm_float): nothing is bound to buffer 2 ('gain')");
+    check_refused(*commands, "dispatch 1 (norm): nothing is bound to buffer 2 ('gain')");
 
     const auto early = norm.device->begin("bare");
     early->dispatch({1, 1, 1}, {kThreads, 1, 1});
@@ -442,8 +442,8 @@ TEST(what_an_earlier_dispatch_writes_needs_a_barrier) {
     norm.launch(read_after_write, 1, 3);
     norm.launch(read_after_write, 2, 4);
     CHECK_FAILS(gptoss_status_internal_error,
-                "'norms': dispatch 3 (norm_float) reads bytes 512 to 768 of the buffer 'rows' (its 'input') that "
-                "dispatch 1 (norm_float) writes (its 'output') with no barrier in between",
+                "'norms': dispatch 3 (norm) reads bytes 512 to 768 of the buffer 'rows' (its 'input') that "
+                "dispatch 1 (norm) writes (its 'output') with no barrier in between",
                 read_after_write.commit()->wait(in_a_minute()));
     CHECK_EQUAL(norm.value(2), 0.0f); // none of it ran
 
@@ -451,14 +451,14 @@ TEST(what_an_earlier_dispatch_writes_needs_a_barrier) {
     norm.launch(write_after_read, 0, 2);
     norm.launch(write_after_read, 1, 0);
     CHECK_FAILS(gptoss_status_internal_error,
-                "dispatch 2 (norm_float) writes bytes 0 to 256 of the buffer 'rows' (its 'output') that dispatch 1 "
-                "(norm_float) reads",
+                "dispatch 2 (norm) writes bytes 0 to 256 of the buffer 'rows' (its 'output') that dispatch 1 "
+                "(norm) reads",
                 write_after_read.commit()->wait(in_a_minute()));
 
     Encoder write_after_write = norm.encoder();
     norm.launch(write_after_write, 0, 2);
     norm.launch(write_after_write, 1, 2);
-    CHECK_FAILS(gptoss_status_internal_error, "that dispatch 1 (norm_float) writes",
+    CHECK_FAILS(gptoss_status_internal_error, "that dispatch 1 (norm) writes",
                 write_after_write.commit()->wait(in_a_minute()));
     norm.check_usable();
 }
@@ -508,10 +508,10 @@ TEST(the_report_has_a_line_for_each_command_buffer) {
         encoder.commit()->wait(in_a_minute());
         norm.committed("next")->wait(in_a_minute());
     });
-    const std::string kernel = "\"norm_float\"";
+    const std::string kernel = "\"norm\"";
     CHECK_EQUAL(report,
                 "{\"label\": \"two \\\"norms\\\"\", \"dispatches\": 3, \"barriers\": 3, \"unneeded_barriers\": "
-                "[\"before dispatch 1 (norm_float)\", \"before dispatch 3 (norm_float)\"], \"kernels\": [" +
+                "[\"before dispatch 1 (norm)\", \"before dispatch 3 (norm)\"], \"kernels\": [" +
                     kernel + ", " + kernel + ", " + kernel +
                     "], \"bytes_read\": 1152, \"bytes_written\": 768}\n"
                     "{\"label\": \"next\", \"dispatches\": 1, \"barriers\": 0, \"unneeded_barriers\": [], "
@@ -577,12 +577,12 @@ TEST(a_buffer_has_bytes) {
 }
 
 TEST(a_kernel_may_not_compile) {
-    const Environment fault = faults("compile:norm_half");
+    const Environment fault = faults("compile:router_tiled");
     Norm norm;
     norm.check_usable();
-    CHECK_FAILS(gptoss_status_internal_error, "norm_half", norm.pipelines.get({"norm", "norm_half"}));
+    CHECK_FAILS(gptoss_status_internal_error, "router_tiled", norm.pipelines.get({"router", "router_tiled"}));
     // It is tried again: nothing is left of a pipeline that could not be made.
-    CHECK_FAILS(gptoss_status_internal_error, "norm_half", norm.pipelines.get({"norm", "norm_half"}));
+    CHECK_FAILS(gptoss_status_internal_error, "router_tiled", norm.pipelines.get({"router", "router_tiled"}));
 }
 
 TEST(a_command_buffer_may_fail_half_way) {
@@ -651,6 +651,6 @@ TEST(trace_mode_needs_its_kernels) {
 #else
     const auto device = open_device();
     CHECK_FAILS(gptoss_status_unsupported_system, "GPTOSS_METAL_HOST_TRACE=ON",
-                device->make_pipeline("norm", "norm_float", {}));
+                device->make_pipeline("norm", "norm", {}));
 #endif
 }

@@ -120,10 +120,7 @@ struct Experts {
 
 enum class Routing { random, same };
 
-// Relative to 1 + |expected|. Halves round inputs and hidden activations to 11 bits.
-double tolerance(RowForm form) {
-    return form == RowForm::many ? 1e-2 : 2e-5;
-}
+constexpr double kTolerance = 2e-5; // relative to 1 + |expected|
 
 void check_experts(const TestModel& model,
                    uint32_t num_rows,
@@ -133,7 +130,6 @@ void check_experts(const TestModel& model,
     std::mt19937 random(seed);
     const gptoss_model_config config = config_of(model);
     const Experts experts(random, model);
-    const RowForm form = row_form(num_rows);
 
     std::vector<uint32_t> ids;
     std::vector<float> weights;
@@ -148,18 +144,15 @@ void check_experts(const TestModel& model,
             weights.push_back(static_cast<float>(1 + random() % 100) / 100);
         }
     }
-    std::vector<float> input = random_floats(random, size_t{num_rows} * model.embedding_dim, 1);
+    const std::vector<float> input = random_floats(random, size_t{num_rows} * model.embedding_dim, 1);
     const std::vector<float> residual = random_floats(random, input.size(), 1);
 
     TestGpu gpu;
-    if (form == RowForm::many) {
-        input = halves_to_floats(floats_to_halves(input));
-    }
     const ExpertBuffers buffers = {
         .experts = gpu.upload(experts.bytes),
         .expert_ids = gpu.upload(ids),
         .routing_weights = gpu.upload(weights),
-        .input = form == RowForm::many ? gpu.upload(floats_to_halves(input)) : gpu.upload(input),
+        .input = gpu.upload(input),
         .residual = gpu.upload(residual),
     };
     const ExpertWorkspaceBytes bytes = expert_workspace_bytes(config, std::max(num_rows, max_rows));
@@ -187,7 +180,7 @@ void check_experts(const TestModel& model,
         }
         for (size_t i = 0; i < expected.size(); i++) {
             const double difference =
-                std::fabs(got[first + i] - expected[i]) / (tolerance(form) * (1 + std::fabs(expected[i])));
+                std::fabs(got[first + i] - expected[i]) / (kTolerance * (1 + std::fabs(expected[i])));
             worst = difference <= worst ? worst : std::isnan(difference) ? INFINITY : difference;
         }
     }

@@ -16,7 +16,7 @@ namespace {
 
 constexpr size_t kMemoryBytes = 12;
 
-// A dispatch of norm_float, which is not going to run: it reads two slices and writes one.
+// A dispatch of norm, which is not going to run: it reads two slices and writes one.
 struct Program {
     struct Use {
         size_t begin;
@@ -77,7 +77,7 @@ struct Program {
     std::shared_ptr<Memory> memory = std::make_shared<Memory>(kMemoryBytes, "memory", std::make_shared<ByteCount>());
     std::shared_ptr<const Kernel> kernel = [] {
         const KernelLibrary& library = KernelLibrary::get("plain", "norm");
-        return std::make_shared<const Kernel>(Kernel{library, "norm_float", {}, library.describe("norm_float", {})});
+        return std::make_shared<const Kernel>(Kernel{library, "norm", {}, library.describe("norm", {})});
     }();
     std::vector<Dispatch> dispatches;
     std::vector<std::vector<Use>> uses; // of each dispatch
