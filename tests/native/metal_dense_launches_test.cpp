@@ -143,7 +143,6 @@ TEST(norms) {
     for (const uint32_t num_rows : {1, 31, 32}) {
         for (const uint32_t embedding_dim : {32, 1056}) {
             std::mt19937 random(num_rows);
-            const RowForm form = row_form(num_rows);
             const std::vector<float> residual = random_floats(random, size_t{num_rows} * embedding_dim, 3);
             const std::vector<uint16_t> gain = random_bf16(random, embedding_dim, 1);
             Rows expected;
@@ -151,16 +150,14 @@ TEST(norms) {
                 expected.push_back(norm(row, gain));
             }
             TestGpu gpu;
-            const Slice normalized = gpu.make_poisoned(residual.size() * operand_bytes(form));
+            const Slice normalized = gpu.make_poisoned(residual.size() * sizeof(float));
             const Slice residual_slice = gpu.upload(residual);
             const Slice gain_slice = gpu.upload(gain);
             gpu.run([&](Encoder& encoder) {
-                launch_norm(encoder, config_of(embedding_dim), form, num_rows, residual_slice, gain_slice, normalized);
+                launch_norm(encoder, config_of(embedding_dim), num_rows, residual_slice, gain_slice, normalized);
             });
-            const bool is_half = form == RowForm::many;
-            check_rows(describe("norm", num_rows, embedding_dim, embedding_dim),
-                       is_half ? halves_to_floats(elements_of<uint16_t>(normalized)) : elements_of<float>(normalized),
-                       expected, is_half ? kHalfTolerance : kFloatTolerance);
+            check_rows(describe("norm", num_rows, embedding_dim, embedding_dim), elements_of<float>(normalized),
+                       expected, kFloatTolerance);
         }
     }
 }
@@ -172,13 +169,9 @@ TEST(projections_of_any_number_of_rows) {
             const uint32_t num_outputs = 32 * (1 + num_rows % 5);
             std::mt19937 random(num_rows);
             const RowForm form = row_form(num_rows);
-            const bool is_half = form == RowForm::many;
             const std::vector<uint16_t> weight = random_weights(random, num_outputs, num_inputs);
             const std::vector<uint16_t> bias = random_bf16(random, num_outputs, 1);
-            std::vector<float> input = random_floats(random, size_t{num_rows} * num_inputs, 1);
-            if (is_half) {
-                input = halves_to_floats(floats_to_halves(input));
-            }
+            const std::vector<float> input = random_floats(random, size_t{num_rows} * num_inputs, 1);
             const std::vector<float> before = random_floats(random, size_t{num_rows} * num_outputs, 1);
             Rows expected;
             for (const std::vector<double>& row : rows_of(input, num_rows)) {
@@ -192,13 +185,13 @@ TEST(projections_of_any_number_of_rows) {
                 epilogue == Epilogue::add ? gpu.upload(before) : gpu.make_poisoned(before.size() * sizeof(float));
             const DenseMatrix matrix = {num_outputs, num_inputs, gpu.upload(weight)};
             const Slice bias_slice = gpu.upload(bias);
-            const Slice input_slice = is_half ? gpu.upload(floats_to_halves(input)) : gpu.upload(input);
+            const Slice input_slice = gpu.upload(input);
             gpu.run([&](Encoder& encoder) {
                 launch_projection(encoder, form, epilogue, num_rows, matrix, bias_slice, input_slice, output);
             });
-            // bf16 weights become halves where the operands are: 8 bits in 11, exact but for subnormals.
+            // Among many rows, bf16 weights become halves: 8 bits in 11, exact but for subnormals.
             check_rows(describe("projection", num_rows, num_inputs, num_outputs), elements_of<float>(output), expected,
-                       is_half ? 1e-4 : kFloatTolerance);
+                       form == RowForm::many ? 1e-4 : kFloatTolerance);
         }
     }
 }
@@ -263,7 +256,6 @@ TEST(routers_of_any_number_of_rows_and_experts) {
         config.num_experts = experts[0];
         config.num_active_experts = num_active;
         const RowForm form = row_form(num_rows);
-        const bool is_half = form == RowForm::many;
         const std::vector<float> residual = random_floats(random, size_t{num_rows} * kEmbeddingDim, 2);
         const std::vector<uint16_t> gain = random_bf16(random, kEmbeddingDim, 1);
         const std::vector<uint16_t> weight = random_weights(random, experts[0], kEmbeddingDim);
@@ -273,7 +265,7 @@ TEST(routers_of_any_number_of_rows_and_experts) {
         const RouterOutputs outputs = {
             .experts = gpu.make_poisoned(size_t{num_rows} * num_active * sizeof(uint32_t)),
             .weights = gpu.make_poisoned(size_t{num_rows} * num_active * sizeof(float)),
-            .normalized = gpu.make_poisoned(residual.size() * operand_bytes(form)),
+            .normalized = gpu.make_poisoned(residual.size() * sizeof(float)),
         };
         const DenseMatrix matrix = {experts[0], kEmbeddingDim, gpu.upload(weight)};
         const Slice bias_slice = gpu.upload(bias);
@@ -308,9 +300,7 @@ TEST(routers_of_any_number_of_rows_and_experts) {
         check_rows(describe("router's weights", num_rows, kEmbeddingDim, experts[0]),
                    elements_of<float>(outputs.weights), expected_weights, kFloatTolerance);
         check_rows(describe("router's norm", num_rows, kEmbeddingDim, kEmbeddingDim),
-                   is_half ? halves_to_floats(elements_of<uint16_t>(outputs.normalized))
-                           : elements_of<float>(outputs.normalized),
-                   normalized, is_half ? kHalfTolerance : kFloatTolerance);
+                   elements_of<float>(outputs.normalized), normalized, kFloatTolerance);
     }
 }
 
@@ -339,7 +329,7 @@ TEST(unembedding_of_any_number_of_rows) {
                 launch_unembed_row(encoder, config, matrix, gain_slice, residual_slice, logits);
                 return;
             }
-            launch_norm(encoder, config, RowForm::few, num_rows, residual_slice, gain_slice, normalized);
+            launch_norm(encoder, config, num_rows, residual_slice, gain_slice, normalized);
             encoder.barrier();
             launch_unembed_rows(encoder, num_rows, matrix, normalized, logits);
         });
