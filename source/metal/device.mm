@@ -286,7 +286,7 @@ std::unique_ptr<Device> open_device() {
         info.name = to_string(device.name);
         info.recommended_bytes = device.recommendedMaxWorkingSetSize;
         info.max_buffer_bytes = device.maxBufferLength;
-        found = info.operating_system + (device == nil ? " with no GPU that Metal can use" : " on " + info.name);
+        found = "this is " + info.operating_system + (device == nil ? " without Metal" : " on " + info.name);
         if (version.majorVersion >= 14 && [device supportsFamily:MTLGPUFamilyApple7]) {
             NSArray<NSString*>* caches = NSSearchPathForDirectoriesInDomains(NSCachesDirectory, NSUserDomainMask, YES);
             const std::string build = to_string(process.operatingSystemVersionString);

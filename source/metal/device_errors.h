@@ -8,7 +8,7 @@
 
 namespace gptoss::metal {
 
-// `found` is what there is instead: "macOS offers no Metal device".
+// `found` is what there is instead: "this is macOS 13.6 on Apple M1".
 [[noreturn]] void fail_no_gpu(const std::string& found);
 
 // The device has `used_bytes` of memory allocated and refuses `num_bytes` more, or a buffer as large as that.

@@ -59,7 +59,8 @@ API_AVAILABLE(macos(10.11))
                                  error:(__autoreleasing NSError**)error;
 - (id<MTLComputePipelineState>)newComputePipelineStateWithDescriptor:(MTLComputePipelineDescriptor*)descriptor
                                                              options:(MTLPipelineOption)options
-                                                          reflection:(MTLAutoreleasedComputePipelineReflection*)reflection
+                                                          reflection:
+                                                              (MTLAutoreleasedComputePipelineReflection*)reflection
                                                                error:(__autoreleasing NSError**)error;
 - (id<MTLBinaryArchive>)newBinaryArchiveWithDescriptor:(MTLBinaryArchiveDescriptor*)descriptor
                                                  error:(NSError**)error API_AVAILABLE(macos(11.0));
@@ -191,8 +192,7 @@ API_AVAILABLE(macos(11.0))
 
 API_AVAILABLE(macos(10.11))
 @protocol MTLCommandQueue <NSObject>
-- (id<MTLCommandBuffer>)commandBufferWithDescriptor:(MTLCommandBufferDescriptor*)descriptor
-    API_AVAILABLE(macos(11.0));
+- (id<MTLCommandBuffer>)commandBufferWithDescriptor:(MTLCommandBufferDescriptor*)descriptor API_AVAILABLE(macos(11.0));
 - (void)addResidencySet:(id<MTLResidencySet>)residencySet API_AVAILABLE(macos(15.0));
 @end
 
