@@ -51,10 +51,14 @@ RINGS_WITHOUT_ROUTING = replace(
     TINY, num_blocks=3, sliding_window=17, num_experts=2, num_active_experts=2
 )
 
+# As many launches as the 20b, all of them small.
+BLOCKS_OF_THE_20B = replace(TINY, num_blocks=24, num_experts=32, num_active_experts=4)
+
 _shapes = {
     **ENGINE_SHAPES,
     "real_widths": REAL_WIDTHS,
     "rings_without_routing": RINGS_WITHOUT_ROUTING,
+    "blocks_of_the_20b": BLOCKS_OF_THE_20B,
 }
 
 _directory = tempfile.TemporaryDirectory(prefix="gptoss-test-models-")

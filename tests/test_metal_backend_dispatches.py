@@ -1,32 +1,23 @@
 """How the Metal backend talks to the GPU: as few dispatches, encoders and barriers as can be.
 
 Counted in the host device's report of what every command buffer held. One command buffer has one
-encoder. The shape has the 20b's 24 blocks and 32 experts and is narrow otherwise: how often kernels
-are launched for a token does not depend on widths.
+encoder. The deep model has the 20b's 24 blocks and 32 experts and is narrow otherwise: how often
+kernels are launched for a token does not depend on widths.
 """
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import gptoss
 import pytest
-from checkpoints import TINY, random_checkpoint
-from engine_cases import convert_checkpoint, processed_context, random_tokens
+from engine_cases import model_path, processed_context, random_tokens
 from metal_backend import CommandBuffer, Report, start_report
 
 pytestmark = pytest.mark.usefixtures("host_device")
 
 MOST_DISPATCHES_OF_A_TOKEN = 175
-BLOCKS_OF_THE_20B = replace(TINY, num_blocks=24, num_experts=32, num_active_experts=4)
-
-
-@pytest.fixture(scope="module")
-def deep_model_path() -> Path:
-    checkpoint = random_checkpoint(BLOCKS_OF_THE_20B, seed=1)
-    return convert_checkpoint("blocks-of-the-20b", BLOCKS_OF_THE_20B, checkpoint)
 
 
 @pytest.fixture
@@ -35,8 +26,13 @@ def report(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Report:
 
 
 @pytest.fixture
-def model(deep_model_path: Path, report: Report) -> gptoss.Model:
-    return gptoss.Model(deep_model_path, backend="metal")
+def deep_model(report: Report) -> gptoss.Model:
+    return gptoss.Model(model_path("blocks_of_the_20b"), backend="metal")
+
+
+@pytest.fixture
+def model(report: Report) -> gptoss.Model:
+    return gptoss.Model(model_path("tiny"), backend="metal")
 
 
 def assert_no_barrier_is_unneeded(buffers: list[CommandBuffer]) -> None:
@@ -55,13 +51,12 @@ OPTIONS = {
 
 
 @pytest.mark.parametrize("options", OPTIONS.values(), ids=OPTIONS)
-@pytest.mark.parametrize("num_cached", [3, 200])
 def test_dispatches_of_a_decoded_token(
-    model: gptoss.Model, report: Report, options: dict[str, Any], num_cached: int
+    deep_model: gptoss.Model, report: Report, options: dict[str, Any]
 ) -> None:
-    context = processed_context(model, random_tokens(num_cached))
+    context = processed_context(deep_model, random_tokens(3))
     report.take()
-    num_tokens = 6
+    num_tokens = 4
     context.sample(num_tokens, **options)
     buffers = report.take()
     # The first draws from the logits that are there; the last token's successor is not prepared.
@@ -74,6 +69,17 @@ def test_dispatches_of_a_decoded_token(
     assert len({buffer.dispatches for buffer in forward}) == 1
     assert buffers[0].dispatches <= 5, buffers[0].kernels
     assert_no_barrier_is_unneeded(buffers)
+
+
+def test_length_of_the_context_does_not_matter(model: gptoss.Model, report: Report) -> None:
+    """Attention is split over more threadgroups, not over more dispatches."""
+    dispatches = set()
+    for num_cached in (3, 140, 600):
+        context = processed_context(model, random_tokens(num_cached))
+        report.take()
+        context.sample(3, **GREEDY)
+        dispatches |= {buffer.dispatches for buffer in report.take()[1:]}
+    assert len(dispatches) == 1, dispatches
 
 
 def test_calls_that_follow_each_other_waste_nothing(model: gptoss.Model, report: Report) -> None:
