@@ -35,13 +35,11 @@ def assert_batch_is_right(
 
     gptoss.process_batch(contexts)
 
-    num_rows = max(sum(new for _, new in cached_and_new), *(cached for cached, _ in cached_and_new))
-    largest_batch = min(num_rows, max_batch_tokens)
     for index, context in enumerate(contexts):
         assert context.num_cached_tokens == context.num_tokens
         expected = prompt_of(index).logits[context.num_tokens - 1]
         what = f"context {index} of {len(contexts)}, (cached, new) {cached_and_new}"
-        assert_logits_agree(context.logits(), expected, what, largest_batch)
+        assert_logits_agree(context.logits(), expected, what)
 
 
 prefill_or_decode = st.tuples(st.integers(0, 40), st.one_of(st.integers(1, 40), st.just(1)))
@@ -81,7 +79,7 @@ def test_contexts_go_on_alone_after_a_batch() -> None:
         expected = prompt_of(index)
         rows = slice(context.num_tokens, context.num_tokens + 5)
         logits = logits_while_decoding(context, expected.tokens[rows])
-        assert_logits_agree(logits, expected.logits[rows], f"context {index}", 66)
+        assert_logits_agree(logits, expected.logits[rows], f"context {index}")
 
 
 def test_contexts_with_routers_that_choose() -> None:
@@ -94,4 +92,4 @@ def test_contexts_with_routers_that_choose() -> None:
     gptoss.process_batch(contexts)
     for index, context in enumerate(contexts):
         expected = prompt(shape_name, 60, index % 3).logits[6 * index]
-        assert_logits_agree(context.logits(), expected, f"context {index}", 225)
+        assert_logits_agree(context.logits(), expected, f"context {index}")

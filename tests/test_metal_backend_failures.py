@@ -94,7 +94,7 @@ def assert_undisturbed(context: gptoss.Context, what: str) -> None:
     tokens = prompt("tiny").tokens[:NUM_TOKENS]
     assert context.tokens == tokens, what
     assert context.num_cached_tokens == NUM_TOKENS, what
-    assert_logits_agree(context.logits(), prompt("tiny").logits[NUM_TOKENS - 1], what, 40)
+    assert_logits_agree(context.logits(), prompt("tiny").logits[NUM_TOKENS - 1], what)
 
 
 def assert_is_sentence(error: Exception, with_numbers: bool = False) -> None:
@@ -207,7 +207,7 @@ def test_failure_in_a_batch_leaves_all_contexts_usable(monkeypatch: pytest.Monke
         gptoss.process_batch(contexts)
     gptoss.process_batch(contexts)
     for context in contexts:
-        assert_logits_agree(context.logits(), prompt("tiny").logits[29], "after a failure", 57)
+        assert_logits_agree(context.logits(), prompt("tiny").logits[29], "after a failure")
 
 
 @pytest.mark.parametrize("number", [1, 2, 3, 5])
