@@ -14,8 +14,9 @@ set_target_properties(gptoss_objects PROPERTIES
   OBJCXX_EXTENSIONS OFF
   OBJCXX_VISIBILITY_PRESET hidden)
 
-# What everything that links gptoss_objects links as well.
-set(gptoss_frameworks "-framework Metal" "-framework Foundation")
+# What everything that links gptoss_objects links as well. Nothing is called in CoreGraphics, but in a program without
+# it macOS has no default device: see Apple's page on MTLCreateSystemDefaultDevice.
+set(gptoss_frameworks "-framework Metal" "-framework Foundation" "-framework CoreGraphics")
 target_link_libraries(gptoss_objects PUBLIC ${gptoss_frameworks})
 
 include("${CMAKE_CURRENT_LIST_DIR}/MetalKernels.cmake")

@@ -87,10 +87,9 @@ public:
         @autoreleasepool {
             [encoder_ endEncoding];
             encoder_ = nil;
-            dispatch_group_t done = done_;
-            dispatch_group_enter(done);
+            dispatch_semaphore_t done = done_;
             [commands_ addCompletedHandler:^(id<MTLCommandBuffer>) {
-              dispatch_group_leave(done);
+              dispatch_semaphore_signal(done);
             }];
             [commands_ commit];
         }
@@ -99,20 +98,20 @@ public:
     double wait(std::chrono::steady_clock::time_point deadline) override {
         const auto left = std::chrono::nanoseconds(deadline - std::chrono::steady_clock::now()).count();
         const dispatch_time_t until = dispatch_time(DISPATCH_TIME_NOW, std::max<int64_t>(left, 0));
-        if (is_lost_ || (commands_ != nil && dispatch_group_wait(done_, until) != 0)) {
+        if (is_lost_ || (commands_ != nil && dispatch_semaphore_wait(done_, until) != 0)) {
             is_lost_ = true;
             fail_unanswered(label_);
         }
+        dispatch_semaphore_signal(done_); // for the next one who asks
         if (commands_.status != MTLCommandBufferStatusCompleted) {
             CommandBufferFailure failure = {.label = label_};
             @autoreleasepool {
                 NSError* error = commands_.error;
-                NSArray<id<MTLCommandBufferEncoderInfo>>* encoders =
-                    error.userInfo[MTLCommandBufferEncoderInfoErrorKey];
+                NSArray<id<MTLCommandBufferEncoderInfo>>* infos = error.userInfo[MTLCommandBufferEncoderInfoErrorKey];
                 failure.reason = to_string(error.localizedDescription);
                 failure.code = to_string(error.domain) + " " + std::to_string(error.code);
                 failure.out_of_memory = error.code == MTLCommandBufferErrorOutOfMemory;
-                failure.by_another = encoders.firstObject.errorState == MTLCommandEncoderErrorStateAffected;
+                failure.by_another = infos.firstObject.errorState == MTLCommandEncoderErrorStateAffected;
             }
             fail_command_buffer(failure);
         }
@@ -120,9 +119,9 @@ public:
     }
 
 private:
-    id<MTLCommandBuffer> commands_;                   // holds what is bound until the GPU has done with it
-    id<MTLComputeCommandEncoder> encoder_;            // nil from commit() on
-    dispatch_group_t done_ = dispatch_group_create(); // empty when the GPU has done
+    id<MTLCommandBuffer> commands_;        // holds what is bound until the GPU has done with it
+    id<MTLComputeCommandEncoder> encoder_; // nil from commit() on
+    dispatch_semaphore_t done_ = dispatch_semaphore_create(0);
     std::atomic<bool> is_lost_ = false;
     std::string label_;
 };
@@ -224,10 +223,11 @@ private:
         };
         id<MTLComputePipelineState> state = make(MTLPipelineOptionFailOnBinaryArchiveMiss);
         if (state == nil) {
-            state = make(MTLPipelineOptionNone);
-            if (state != nil && [archive_ addComputePipelineFunctionsWithDescriptor:descriptor error:nil]) {
+            // Compiled once, for the archive, where the pipeline then is; if the archive does not take it, for itself.
+            if ([archive_ addComputePipelineFunctionsWithDescriptor:descriptor error:nil]) {
                 archive_file_.mark_changed();
             }
+            state = make(MTLPipelineOptionNone);
         }
         return state;
     }
