@@ -81,7 +81,10 @@ def test_few_rows_read_an_experts_weights_once(num_rows: int) -> None:
 
 
 def test_many_rows_multiply_often_what_they_stage() -> None:
-    """Multiply-adds for each byte of threadgroup memory, in full tiles; in device memory, too."""
+    """Multiply-adds for each byte of threadgroup memory, in full tiles; in device memory, too.
+
+    A core multiplies 128 times and moves 64 bytes of threadgroup memory in a clock.
+    """
     rng = np.random.default_rng(3)
     rows = MATMUL_ROWS
     routing = routing_to(rng, np.zeros((rows, 1)))
@@ -96,5 +99,5 @@ def test_many_rows_multiply_often_what_they_stage() -> None:
         assert memory is not None
         multiply_adds = rows * 128 * WIDTH
         staged = memory.simdgroup_bytes_read + memory.simdgroup_bytes_written
-        assert multiply_adds / staged >= 4.5
+        assert multiply_adds / staged >= 3.4
         assert requested_by_minimum(result) <= 1.05
