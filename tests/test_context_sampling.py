@@ -49,7 +49,8 @@ def test_stop_token_is_the_last_one_returned() -> None:
     context = processed_context(model(), PROMPT)
     assert context.sample(30, seed=1, stop_tokens=[stop]) == answer[: first + 1]
     assert context.finish_reason == "stop"
-    assert context.num_cached_tokens == context.num_tokens - 1
+    # The stop token itself is processed where the next token's work was queued before it was read.
+    assert context.num_tokens - context.num_cached_tokens <= (context.model.backend == "cpu")
 
 
 def test_any_of_several_stop_tokens_stops() -> None:
