@@ -16,7 +16,8 @@ from pathlib import Path
 
 import pytest
 from metal_declarations.check import check
-from metal_declarations.declarations import Declarations, read_declarations
+from metal_declarations.declarations import Declarations, is_old, read_declarations
+from metal_declarations.mach_o import undefined_symbols
 from metal_declarations.zig import INCLUDE, REPOSITORY, ZigError, compile_for_macos, find_zig
 from metal_host.dialect import DialectUnavailableError, check_dialect, find_clang
 from metal_host.findings import report
@@ -218,6 +219,27 @@ def test_device_is_small_and_the_only_objective_c() -> None:
     assert len(DEVICE.read_text().splitlines()) <= 300
     others = [path for path in (REPOSITORY / "source").rglob("*") if path.suffix in (".mm", ".m")]
     assert others == [DEVICE]
+
+
+@pytest.mark.slow
+def test_device_links_what_is_declared_and_weakly_what_older_systems_lack(
+    zig: Path, tmp_path: Path, declarations: Declarations
+) -> None:
+    """A class that the system does not have would keep the whole library from loading there."""
+    compile_for_macos(zig, DEVICE, tmp_path / "device.o")
+    symbols = undefined_symbols(tmp_path / "device.o")
+    classes = {each.name: each for each in declarations.owners if not each.is_protocol}
+    prefix = "OBJC_CLASS_$_"
+    linked = {name.removeprefix(prefix): weak for name, weak in symbols.items() if prefix in name}
+    assert "MTLResidencySetDescriptor" in linked
+    for name, weak in linked.items():
+        assert weak == (not is_old(classes[name].availability.introduced)), (
+            f"{name} is weak: {weak}"
+        )
+    apples = {name for name in symbols if re.match(r"MTL|NS", name)}
+    declared = {each.name for each in declarations.functions}
+    declared |= {each.name for each in declarations.constants}
+    assert "MTLCreateSystemDefaultDevice" in apples <= declared
 
 
 @dataclass(frozen=True)
