@@ -53,7 +53,7 @@ struct StreamStart {
 
 // Tokens that are sampled where the logits are, so that the work for the next one is queued before this one is read.
 //
-// Used under the lock of the backend's batches, but for read() and logits().
+// submit() is called under the lock of the backend's batches; the rest waits, and nobody else has to meanwhile.
 class TokenStream {
 public:
     // Waits until nothing of it is in flight.

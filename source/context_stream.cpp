@@ -35,14 +35,6 @@ ContextStream::ContextStream(const Model& model,
       logit_biases_(options_.logit_biases, options_.logit_biases + options_.num_logit_biases),
       end_(start.position) {}
 
-ContextStream::~ContextStream() {
-    try {
-        stream_->logits(); // waits here, so that nobody has to wait for the lock meanwhile
-    } catch (...) {        // NOLINT: nobody asks for them
-    }
-    model_.with_backend([&](Backend&) { stream_.reset(); });
-}
-
 bool ContextStream::has_options(const gptoss_sampling_options& options) const {
     const auto same_bias = [](const gptoss_logit_bias& a, const gptoss_logit_bias& b) {
         return a.token == b.token && a.bias == b.bias;

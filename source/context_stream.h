@@ -1,4 +1,4 @@
-// The stream of sampled tokens of one context: a backend's TokenStream, under the locks and the cache's rules.
+// The stream of sampled tokens of one context: a backend's TokenStream, under the model's lock and the cache's rules.
 #pragma once
 
 #include <cstddef>
@@ -12,16 +12,13 @@
 
 namespace gptoss {
 
-// Used by one thread at a time. The keys and values that its passes write count once the context commits them.
+// Used by one thread at a time. The keys and values that its passes write count once the context commits them. The end
+// of its life waits until nothing is in flight.
 class ContextStream {
 public:
     // `model` and `cache`, which holds exactly the positions before start.position, have to outlive it. Null if the
     // backend does not sample.
     static std::unique_ptr<ContextStream> start(const Model& model, KvCache& cache, const StreamStart& start);
-    // Waits until nothing is in flight.
-    ~ContextStream();
-    ContextStream(const ContextStream&) = delete;
-    ContextStream& operator=(const ContextStream&) = delete;
 
     // Whether tokens are drawn by these options: all but what concerns a single call.
     bool has_options(const gptoss_sampling_options& options) const;
