@@ -222,14 +222,17 @@ TEST(all_experts_of_128) {
 }
 
 TEST(inputs_that_take_several_simdgroups) {
-    for (const uint32_t num_rows : {1, 2, 31, 32}) {
+    for (const uint32_t num_rows : {1, 2, 5}) {
         check_experts({2080, 1056, 3, 2}, num_rows);
+    }
+    for (const uint32_t num_rows : {31, 32}) {
+        check_experts({1056, 64, 3, 2}, num_rows);
     }
 }
 
 TEST(the_20b_shape) {
     check_experts({2880, 2880, 5, 4}, 1);
-    check_experts({2880, 2880, 5, 4}, 3);
+    check_experts({2880, 2880, 2, 1}, 2);
 }
 
 TEST(a_workspace_may_be_longer_than_a_batch_needs) {
@@ -239,12 +242,12 @@ TEST(a_workspace_may_be_longer_than_a_batch_needs) {
 }
 
 TEST(any_shape) {
-    for (uint32_t seed = 0; seed < 30; seed++) {
+    for (uint32_t seed = 0; seed < 20; seed++) {
         std::mt19937 random(seed);
         const auto below = [&](uint32_t limit) { return static_cast<uint32_t>(random() % limit); };
         const uint32_t num_experts = 1 + below(20);
-        check_experts({32 * (1 + below(6)), 32 * (1 + below(6)), num_experts, 1 + below(num_experts)}, 1 + below(80),
-                      seed);
+        const uint32_t num_active = 1 + below(std::min(num_experts, 6u));
+        check_experts({32 * (1 + below(6)), 32 * (1 + below(6)), num_experts, num_active}, 1 + below(60), seed);
     }
 }
 
