@@ -40,9 +40,9 @@ def assert_no_barrier_is_unneeded(buffers: list[CommandBuffer]) -> None:
         assert not buffer.unneeded_barriers, f"{buffer.label}: {buffer.unneeded_barriers}"
 
 
-GREEDY = {"temperature": 0.0}
-TOP_P = {"temperature": 0.8, "top_p": 0.95, "seed": 3}
-OPTIONS = {
+GREEDY: dict[str, Any] = {"temperature": 0.0}
+TOP_P: dict[str, Any] = {"temperature": 0.8, "top_p": 0.95, "seed": 3}
+OPTIONS: dict[str, dict[str, Any]] = {
     "greedy": GREEDY,
     "temperature": {"temperature": 1.0},
     "top_k": {"top_k": 50},

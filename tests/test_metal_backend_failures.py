@@ -153,8 +153,8 @@ def test_allocation_that_is_refused_anywhere(monkeypatch: pytest.MonkeyPatch) ->
         assert_undisturbed(context, what)
         if not errors:
             break
-        (error,) = errors
-        assert_is_sentence(error, with_numbers=True)
+        (refusal,) = errors
+        assert_is_sentence(refusal, with_numbers=True)
         num_later += 1
     # Rotary frequencies at least; workspace, caches, and what sampling needs.
     assert num_while_loading >= 1
