@@ -43,6 +43,10 @@ def pytest_configure(config: pytest.Config) -> None:
     gptoss_device._BACKENDS["auto"] = gptoss_device.native_backend(backend)
 
 
+# The host device takes its time, above all on a busy machine.
+os.environ.setdefault("GPTOSS_METAL_TIMEOUT", "600")
+
+
 @pytest.fixture(scope="session")
 def metal_backend(pytestconfig: pytest.Config) -> None:
     """For tests that need the Metal backend: skips them in a build or on a machine without it."""

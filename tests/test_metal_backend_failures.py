@@ -210,10 +210,10 @@ def test_failure_in_a_batch_leaves_all_contexts_usable(monkeypatch: pytest.Monke
         assert_logits_agree(context.logits(), prompt("tiny").logits[29], "after a failure")
 
 
-@pytest.mark.parametrize("number", [1, 2, 3, 5])
+@pytest.mark.parametrize("number", [1, 4])
 def test_gpu_that_hangs_is_lost(number: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Prefill, a second piece, the tokens of a stream: at once from then on, and for this model."""
-    monkeypatch.setenv("GPTOSS_METAL_TIMEOUT", "1.5")
+    monkeypatch.setenv("GPTOSS_METAL_TIMEOUT", "4")
     model = load_with_faults(f"hang:{number}", monkeypatch)
     other = gptoss.Context(model)
     other.append(prompt("tiny").tokens[:10])

@@ -292,8 +292,8 @@ TEST(every_allocation_may_be_refused) {
 }
 
 TEST(a_gpu_that_hangs_is_lost_and_leaves_nothing_behind) {
-    setenv("GPTOSS_METAL_TIMEOUT", "2", 1);
-    for (const size_t number : {1, 3, 4, 6}) {
+    setenv("GPTOSS_METAL_TIMEOUT", "5", 1);
+    for (const size_t number : {1, 5}) {
         const size_t num_before = num_threads();
         {
             Model model;
