@@ -41,8 +41,6 @@ public:
     Slice at(uint64_t offset, uint64_t num_bytes) const;
     Slice at(const TensorPlace& place) const { return at(place.offset, place.num_bytes); }
 
-    size_t num_buffers() const { return buffers_.size(); }
-
 private:
     std::shared_ptr<const MappedFile> mapping_;
     std::vector<WeightWindow> windows_;
