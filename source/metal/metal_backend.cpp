@@ -1,7 +1,6 @@
 #include "metal_backend.h"
 
 #include <algorithm>
-#include <cstdlib>
 #include <cstring>
 
 #include "../../metal/dense_geometry.h"
@@ -9,29 +8,12 @@
 #include "../errors.h"
 #include "../yarn.h"
 #include "kv_storage.h"
+#include "timeout.h"
 #include "token_stream.h"
 
 namespace gptoss::metal {
 
 namespace {
-
-// The longest batch takes a few seconds; what takes this long has stopped.
-constexpr double kDefaultTimeoutSeconds = 60;
-constexpr const char* kTimeoutVariable = "GPTOSS_METAL_TIMEOUT";
-
-std::chrono::duration<double> read_timeout() {
-    const char* const text = std::getenv(kTimeoutVariable);
-    if (text == nullptr || *text == '\0') {
-        return std::chrono::duration<double>(kDefaultTimeoutSeconds);
-    }
-    char* end = nullptr;
-    const double seconds = std::strtod(text, &end);
-    if (*end != '\0' || !(seconds > 0 && seconds <= 86400)) {
-        fail(gptoss_status_invalid_argument, "The environment variable ", kTimeoutVariable,
-             " has to be the seconds that the GPU may take to answer, above 0 and at most 86400; found '", text, "'.");
-    }
-    return std::chrono::duration<double>(seconds);
-}
 
 // Before anything is mapped or allocated: what the kernels cannot run, and what does not fit.
 MemoryPlan checked_plan(const Device& device, const ModelConfig& config, uint64_t weight_bytes) {

@@ -33,12 +33,12 @@ class Limits:
         return Limits(self.difference * factor, self.clear_lead * factor)
 
 
-# Of the demo model. Batches of more than 31 rows have operands in half precision.
-FLOAT_LIMITS = Limits(5e-3, 0.02)
-HALF_LIMITS = Limits(0.05, 0.1)
+LIMITS = Limits(5e-3, 0.02)
+"""Of the demo model."""
 OTHER_MODELS_FACTOR = 10
 """The logits of large models are larger, and pass through many more blocks."""
-ROWS_IN_FLOAT = 31
+SMALL_BATCH = 31
+"""Rows of a batch that other kernels process than larger ones."""
 
 SHARE_TOLERANCE = 0.02
 """How far a random number may fall outside a token's share of the probability, to be drawn from
@@ -111,10 +111,10 @@ def compare(
     """
     suite = _Suite(tested, reference)
     results: list[Comparison] = []
-    for index, (name, limits, run) in enumerate(suite.parts):
+    for index, (name, run) in enumerate(suite.parts):
         progress(index, len(suite.parts), name)
         factor = 1 if tested.is_demo else OTHER_MODELS_FACTOR
-        part = _Part(name, limits.scaled(factor))
+        part = _Part(name, LIMITS.scaled(factor))
         try:
             run(part)
         except Exception as error:
@@ -140,14 +140,14 @@ class _Suite:
         self.other = [generator.randrange(count) for _ in range(20)]
         self.reference = Context(reference)
         self.expected: dict[int, Logits] = {}
-        self.processed = Context(tested, max_batch_tokens=ROWS_IN_FLOAT)
-        self.parts: list[tuple[str, Limits, Callable[[_Part], None]]] = [
-            ("prefill of 1, 5, 130 and 300 tokens", HALF_LIMITS, self.prefills),
-            ("300 tokens in ragged chunks", FLOAT_LIMITS, self.chunks),
-            ("two sequences at once", HALF_LIMITS, self.together),
-            (f"{NUM_DECODED} greedy tokens", FLOAT_LIMITS, self.greedy),
-            (f"{NUM_DECODED} sampled tokens", FLOAT_LIMITS, self.sampled),
-            ("rewinds behind the window", FLOAT_LIMITS, self.rewinds),
+        self.processed = Context(tested, max_batch_tokens=SMALL_BATCH)
+        self.parts: list[tuple[str, Callable[[_Part], None]]] = [
+            ("prefill of 1, 5, 130 and 300 tokens", self.prefills),
+            ("300 tokens in ragged chunks", self.chunks),
+            ("two sequences at once", self.together),
+            (f"{NUM_DECODED} greedy tokens", self.greedy),
+            (f"{NUM_DECODED} sampled tokens", self.sampled),
+            ("rewinds behind the window", self.rewinds),
         ]
 
     def expect(self, num_tokens: int) -> Logits:

@@ -16,6 +16,8 @@ Verdict run_check(const KernelCheck& check, Device& device, Pipelines& pipelines
     Trial trial(device, pipelines, check.kernel);
     try {
         check.run(trial);
+    } catch (const DeviceStopped&) {
+        throw;
     } catch (const Error& error) {
         trial.fail(error.what());
     }

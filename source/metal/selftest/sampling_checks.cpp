@@ -91,10 +91,7 @@ double logit_of(uint32_t key) {
 SamplingBuffers sample(Trial& trial, const SamplingCase& c) {
     const size_t vocabulary_size = c.logits.size();
     const size_t num_groups = (vocabulary_size + kGroupSize - 1) / kGroupSize;
-    std::vector<uint8_t> generated;
-    for (const uint32_t count : c.counts) {
-        generated.push_back(count != 0);
-    }
+    const std::vector<uint8_t> generated(c.counts.begin(), c.counts.end());
     const SamplingBuffers buffers = {
         .options = trial.input(std::vector<SamplingOptions>{c.options}),
         .state = trial.input(std::vector<SamplingState>{{c.position, sampling_goes_on}}),
@@ -198,7 +195,10 @@ void check_gather(Trial& trial, const SamplingOptions& options, uint32_t vocabul
     const std::vector<uint32_t> candidates = trial.values<uint32_t>(buffers.candidates); // key, token; in any order
     std::vector<uint32_t> tokens;
     for (size_t i = 0; i < std::min<size_t>(num_candidates, vocabulary_size); i++) {
-        tokens.push_back(candidates[2 * i + 1]);
+        const uint32_t token = candidates[2 * i + 1];
+        tokens.push_back(token);
+        trial.expect_equal("key of a candidate", {candidates[2 * i]},
+                           {token < vocabulary_size ? key_of(c.logits[token]) : 0});
     }
     std::sort(tokens.begin(), tokens.end());
     tokens.resize(expected.size(), kNoToken);
@@ -219,11 +219,15 @@ void check_draw(Trial& trial, const SamplingOptions& options, uint32_t vocabular
     trial.expect_equal("token and status", {result.token, result.status}, {token, status});
     trial.expect_equal("next token", buffers.next_token, {token});
     trial.expect_equal("position and status that follow", buffers.state, {c.position + 1, status});
-    trial.expect_close("log-probability", {result.log_probability}, {model_log_probabilities(c)[token]}, kLogTolerance);
+    const std::vector<double> log_probabilities = model_log_probabilities(c);
+    trial.expect_close("log-probability", {result.log_probability}, {log_probabilities[token]}, kLogTolerance);
+    trial.expect_close("logarithm of the sum", {result.log_sum},
+                       {-*std::max_element(log_probabilities.begin(), log_probabilities.end())}, kLogTolerance);
     c.seen[token] = 1;
     c.counts[token] += 1;
     trial.expect_equal("tokens seen", buffers.seen, pack_bits(c.seen));
     trial.expect_equal("counts", buffers.counts, c.counts);
+    trial.expect_equal("tokens generated", buffers.generated, pack_bits({c.counts.begin(), c.counts.end()}));
 }
 
 // A kernel that the backend does not use: launched after the others.

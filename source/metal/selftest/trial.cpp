@@ -6,13 +6,14 @@
 #include <limits>
 #include <sstream>
 
+#include "../timeout.h"
+
 namespace gptoss::metal {
 
 namespace {
 
 constexpr size_t kGuardBytes = 256;
 constexpr std::byte kPoison{0xFF};
-constexpr std::chrono::seconds kDeadline(60);
 
 // FNV-1a. (What std::hash gives differs between machines.)
 uint64_t seed_of(const std::string& name) {
@@ -41,7 +42,17 @@ Slice Trial::make_buffer(const void* bytes, size_t num_bytes) {
 }
 
 void Trial::run() {
-    encoder_->commit()->wait(std::chrono::steady_clock::now() + kDeadline);
+    const std::chrono::duration<double> timeout = read_timeout();
+    const auto deadline =
+        std::chrono::steady_clock::now() + std::chrono::duration_cast<std::chrono::nanoseconds>(timeout);
+    try {
+        encoder_->commit()->wait(deadline);
+    } catch (const Error& error) {
+        if (std::chrono::steady_clock::now() < deadline) {
+            throw; // it ended, but failed
+        }
+        throw DeviceStopped("The GPU stopped answering during the self-test: " + std::string(error.what()));
+    }
     encoder_.reset();
     for (const std::unique_ptr<Buffer>& buffer : buffers_) {
         const std::byte* const end = buffer->data() + buffer->size();

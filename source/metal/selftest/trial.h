@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "../../errors.h"
 #include "../device.h"
 #include "../encoder.h"
 #include "../pipelines.h"
@@ -20,6 +21,12 @@ struct Verdict {
     double largest_difference = 0; // of an output, relative to the greatest number expected of it
     double tolerance = 0;          // of the output with that difference
     std::string message;           // empty if the check passed
+};
+
+// The device did not answer in time: whatever comes after it is pointless.
+class DeviceStopped : public Error {
+public:
+    explicit DeviceStopped(const std::string& sentence) : Error(gptoss_status_internal_error, sentence) {}
 };
 
 class Trial {
@@ -40,7 +47,8 @@ public:
         return make_buffer(nullptr, count * sizeof(T));
     }
 
-    // Runs what was encoded, and makes sure that nothing was written past the end of a buffer. Once.
+    // Runs what was encoded, and makes sure that nothing was written past the end of a buffer. Once. Throws
+    // DeviceStopped if it does not end in time, another Error if the device says that it failed.
     void run();
 
     template <class T>
