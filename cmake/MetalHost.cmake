@@ -28,7 +28,8 @@ add_custom_target(gptoss_metal_host_kernels ALL DEPENDS "${gptoss_metal_host_ker
 
 file(GLOB gptoss_metal_device_sources CONFIGURE_DEPENDS "${PROJECT_SOURCE_DIR}/tests/metal_device/*.cpp")
 target_sources(gptoss_objects PRIVATE ${gptoss_metal_device_sources})
-target_compile_definitions(gptoss_objects PUBLIC GPTOSS_METAL_HOST)
+target_compile_definitions(gptoss_objects PUBLIC GPTOSS_METAL_HOST
+  "$<$<BOOL:${GPTOSS_METAL_HOST_TRACE}>:GPTOSS_METAL_HOST_TRACE=1>")
 set_source_files_properties("${PROJECT_SOURCE_DIR}/tests/metal_device/kernel_library.cpp" PROPERTIES
   COMPILE_DEFINITIONS "GPTOSS_METAL_HOST_KERNELS=\"${gptoss_metal_host_kernels}\"")
 target_link_libraries(gptoss_objects PUBLIC ${CMAKE_DL_LIBS})
