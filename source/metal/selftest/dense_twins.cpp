@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <numeric>
+#include <utility>
 
 namespace gptoss::metal {
 
@@ -52,8 +53,9 @@ RoutingTwin route(const std::vector<double>& logits, size_t num_experts, size_t 
     for (size_t first = 0; first < logits.size(); first += num_experts) {
         std::vector<uint32_t> order(num_experts);
         std::iota(order.begin(), order.end(), 0u);
-        std::stable_sort(order.begin(), order.end(),
-                         [&](uint32_t a, uint32_t b) { return logits[first + a] > logits[first + b]; });
+        std::sort(order.begin(), order.end(), [&](uint32_t a, uint32_t b) {
+            return std::pair(-logits[first + a], a) < std::pair(-logits[first + b], b);
+        });
         double sum = 0;
         for (size_t slot = 0; slot < num_active; slot++) {
             sum += std::exp(logits[first + order[slot]] - logits[first + order[0]]);

@@ -4,6 +4,7 @@
 #include <cmath>
 #include <limits>
 #include <numeric>
+#include <utility>
 
 #include "../../sampler.h"
 
@@ -36,7 +37,8 @@ std::vector<double> adjusted_logits(const SamplingCase& c) {
 std::vector<uint32_t> by_likelihood(const std::vector<double>& logits) {
     std::vector<uint32_t> order(logits.size());
     std::iota(order.begin(), order.end(), 0u);
-    std::stable_sort(order.begin(), order.end(), [&](uint32_t a, uint32_t b) { return logits[a] > logits[b]; });
+    std::sort(order.begin(), order.end(),
+              [&](uint32_t a, uint32_t b) { return std::pair(-logits[a], a) < std::pair(-logits[b], b); });
     return order;
 }
 
