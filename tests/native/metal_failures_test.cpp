@@ -202,7 +202,8 @@ TEST(a_prompt_can_be_stopped_at_every_stage) {
             stopped = status == gptoss_status_aborted;
             if (!stopped) {
                 CHECK_SUCCESS(status);
-                CHECK(stage >= 3 * 3); // three pieces, of which each begins and has two blocks
+                // Three pieces, each of which begins and has two blocks. An abort at the last of these comes too late.
+                CHECK(stage >= 3 * 3 - 1);
             }
             CHECK_SUCCESS(gptoss_context_process(context.get()));
             check_logits(context);
