@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import shutil
 import sys
 import time
 from collections.abc import Sequence
@@ -48,6 +49,11 @@ def main(arguments: Sequence[str]) -> int:
         libraries = [library for library in compiled if library is not None]
         if parsed.command == "build" and not errors:
             write_folder(parsed.output / mode, libraries, [file.stem for file in parsed.files])
+    if parsed.command == "build" and not errors:
+        for mode in set(MODES) - set(
+            parsed.mode or ["plain"]
+        ):  # of an earlier build, and out of date
+            shutil.rmtree(parsed.output / mode, ignore_errors=True)
     print(*errors, sep="\n", file=sys.stderr, end="\n" if errors else "")
     if parsed.command == "compile":
         print(f"the cache is {cache_folder()}")
