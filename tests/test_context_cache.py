@@ -5,9 +5,8 @@ from __future__ import annotations
 import copy
 
 import gptoss
-import numpy as np
 import pytest
-from engine_cases import model, processed_context, random_tokens
+from engine_cases import assert_same_logits, model, processed_context, random_tokens
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
@@ -32,7 +31,7 @@ def test_rewind_after_reset(shape_name: str, shared: int) -> None:
     context.reset()
     context.append(second)
     fresh = processed_context(model(shape_name), second).logits()
-    np.testing.assert_array_equal(context.logits(), fresh)
+    assert_same_logits(context.logits(), fresh)
 
 
 @pytest.mark.parametrize("shape_name", SHAPES_WITH_RINGS)
@@ -45,7 +44,7 @@ def test_rewind_by_truncation_while_decoding(shape_name: str) -> None:
         context.truncate(context.num_tokens - step % 9)
         context.append(step)
     fresh = processed_context(model(shape_name), context.tokens).logits()
-    np.testing.assert_array_equal(context.logits(), fresh)
+    assert_same_logits(context.logits(), fresh)
 
 
 @pytest.mark.parametrize("shape_name", SHAPES_WITH_RINGS)
@@ -57,7 +56,7 @@ def test_returning_to_the_end_of_a_prompt_costs_one_token(shape_name: str) -> No
     context.sample(max_output_tokens=400, seed=1)
     context.truncate(300)
     assert context.num_cached_tokens >= 299
-    np.testing.assert_array_equal(context.logits(), logits)
+    assert_same_logits(context.logits(), logits)
 
 
 @pytest.mark.parametrize("shape_name", SHAPES_WITH_RINGS)
@@ -71,7 +70,7 @@ def test_returning_to_the_end_of_a_prompt_that_replaced_another(shape_name: str)
     context.sample(max_output_tokens=200, seed=1)
     context.truncate(300)
     fresh = processed_context(model(shape_name), second).logits()
-    np.testing.assert_array_equal(context.logits(), fresh)
+    assert_same_logits(context.logits(), fresh)
 
 
 @pytest.mark.parametrize("back", [1, 2, 3, 17])
@@ -86,7 +85,7 @@ def test_returning_to_shortly_before_the_end_of_a_prompt(
     context.truncate(300 - back)
     context.append(then)
     fresh = processed_context(model(shape_name), context.tokens).logits()
-    np.testing.assert_array_equal(context.logits(), fresh)
+    assert_same_logits(context.logits(), fresh)
 
 
 @pytest.mark.parametrize("shape_name", SHAPES_WITH_RINGS)
@@ -99,7 +98,7 @@ def test_next_turn_after_an_answer_whose_analysis_is_dropped(shape_name: str) ->
     context.append([*prompt, (answer[0] + 1) % 464, *answer[350:]])
     assert context.num_cached_tokens >= 299
     fresh = processed_context(model(shape_name), context.tokens).logits()
-    np.testing.assert_array_equal(context.logits(), fresh)
+    assert_same_logits(context.logits(), fresh)
 
 
 @pytest.mark.parametrize("turn", [0, 1, 7, 23, 38])
@@ -114,9 +113,7 @@ def test_rewind_to_any_turn_of_a_long_conversation(turn: int) -> None:
     kept = context.tokens[: ends[turn]]
     context.truncate(len(kept))
     assert context.num_cached_tokens >= len(kept) - 2 * 50
-    np.testing.assert_array_equal(
-        context.logits(), processed_context(model("short_window"), kept).logits()
-    )
+    assert_same_logits(context.logits(), processed_context(model("short_window"), kept).logits())
 
 
 @pytest.mark.parametrize("shared", [1000, 2500, 4999])
@@ -129,7 +126,7 @@ def test_rewind_in_a_long_prompt_reprocesses_a_bounded_part(shared: int) -> None
     context.append((prompt[shared] + 1) % 464)
     assert shared - context.num_cached_tokens <= 2048 + 512
     fresh = processed_context(model("short_window"), context.tokens).logits()
-    np.testing.assert_array_equal(context.logits(), fresh)
+    assert_same_logits(context.logits(), fresh)
 
 
 @pytest.mark.parametrize("stop_at", [0, 64, 128, 256])
@@ -154,7 +151,7 @@ def test_interrupted_processing_leaves_no_trace(shape_name: str, stop_at: int) -
         context.truncate(kept)
         context.append(random_tokens(30, seed=kept))
         fresh = processed_context(model(shape_name), context.tokens).logits()
-        np.testing.assert_array_equal(context.logits(), fresh)
+        assert_same_logits(context.logits(), fresh)
 
 
 class ContextMachine(RuleBasedStateMachine):
@@ -252,7 +249,7 @@ class ContextMachine(RuleBasedStateMachine):
     @rule()
     def compare_with_a_fresh_context(self) -> None:
         fresh = processed_context(model(self.shape_name), self.expected)
-        np.testing.assert_array_equal(self.context.logits(), fresh.logits())
+        assert_same_logits(self.context.logits(), fresh.logits())
 
     @invariant()
     def holds_what_it_was_given(self) -> None:

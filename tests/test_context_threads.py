@@ -17,9 +17,8 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import gptoss
-import numpy as np
 import pytest
-from engine_cases import model, model_path, processed_context, random_tokens
+from engine_cases import assert_same_logits, model, model_path, processed_context, random_tokens
 
 LONG_PROMPT = random_tokens(60_000)
 PATIENCE = 60  # seconds after which a test that hangs fails
@@ -76,7 +75,7 @@ def test_context_is_usable_after_an_abort() -> None:
     assert 100 < context.num_cached_tokens < len(LONG_PROMPT)
     context.truncate(700)
     expected = processed_context(model(), LONG_PROMPT[:700]).logits()
-    np.testing.assert_array_equal(context.logits(), expected)
+    assert_same_logits(context.logits(), expected)
 
 
 def test_processing_goes_on_where_an_abort_stopped_it() -> None:
@@ -94,7 +93,7 @@ def test_processing_goes_on_where_an_abort_stopped_it() -> None:
     context.process(progress=lambda processed, total: totals.add(total))
     assert totals == {52}
     expected = processed_context(model(), random_tokens(100)).logits()
-    np.testing.assert_array_equal(context.logits(), expected)
+    assert_same_logits(context.logits(), expected)
 
 
 def test_abort_of_an_idle_context_stops_the_next_work_once() -> None:
@@ -249,7 +248,7 @@ def test_abort_stops_only_its_own_context() -> None:
         run.context.abort()
         run.thread.join(PATIENCE)
         expected = processed_context(model(), random_tokens(20)).logits()
-        np.testing.assert_array_equal(other.logits(), expected)
+        assert_same_logits(other.logits(), expected)
 
 
 # --- Batches of contexts ---
@@ -271,7 +270,7 @@ def test_empty_context_in_a_batch_is_refused_and_the_others_stay_usable() -> Non
     with pytest.raises(gptoss.InvalidStateError, match="empty"):
         gptoss.process_batch([context, gptoss.Context(model())])
     expected = processed_context(model(), random_tokens(10)).logits()
-    np.testing.assert_array_equal(context.logits(), expected)
+    assert_same_logits(context.logits(), expected)
 
 
 def test_progress_of_a_batch_counts_all_contexts() -> None:
@@ -300,7 +299,7 @@ def test_abort_of_one_context_stops_its_batch_and_leaves_all_usable() -> None:
         gptoss.process_batch(contexts, progress=stop)
     for seed, context in enumerate(contexts):
         expected = processed_context(model(), random_tokens(40, seed=seed)).logits()
-        np.testing.assert_array_equal(context.logits(), expected)
+        assert_same_logits(context.logits(), expected)
 
 
 # --- Processes of their own: Ctrl-C and fork ---

@@ -8,7 +8,7 @@ import pickle
 import gptoss
 import numpy as np
 import pytest
-from engine_cases import model, model_path, processed_context, random_tokens
+from engine_cases import assert_same_logits, model, model_path, processed_context, random_tokens
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -110,7 +110,7 @@ def test_append_past_the_limit_says_the_numbers_and_appends_nothing() -> None:
 def test_full_context_can_be_processed() -> None:
     context = processed_context(model(), random_tokens(10), context_length=10)
     expected = processed_context(model(), random_tokens(10)).logits()
-    np.testing.assert_array_equal(context.logits(), expected)
+    assert_same_logits(context.logits(), expected)
 
 
 # --- Processing ---
@@ -130,7 +130,7 @@ def test_logits_processes_what_is_pending() -> None:
     context.append(random_tokens(20))
     logits = context.logits()
     assert context.num_cached_tokens == 20
-    np.testing.assert_array_equal(logits, processed_context(model(), random_tokens(20)).logits())
+    assert_same_logits(logits, processed_context(model(), random_tokens(20)).logits())
 
 
 def test_logits_are_a_copy() -> None:
@@ -138,7 +138,7 @@ def test_logits_are_a_copy() -> None:
     first = context.logits()
     expected = first.copy()
     first[:] = 0
-    np.testing.assert_array_equal(context.logits(), expected)
+    assert_same_logits(context.logits(), expected)
 
 
 def test_processing_twice_does_nothing_the_second_time() -> None:
@@ -166,9 +166,7 @@ def test_exception_in_the_progress_callback_stops_processing_and_arrives() -> No
     with pytest.raises(LookupError, match="enough"):
         context.process(progress=stop)
     assert 0 < context.num_cached_tokens < 100
-    np.testing.assert_array_equal(
-        context.logits(), processed_context(model(), random_tokens(100)).logits()
-    )
+    assert_same_logits(context.logits(), processed_context(model(), random_tokens(100)).logits())
 
 
 # --- The cache and what it says about itself ---
@@ -211,7 +209,7 @@ def test_only_what_follows_a_shared_prefix_is_processed() -> None:
     assert context.num_cached_tokens == 40
     assert totals_of_progress(context) == {10}
     expected = processed_context(model(), prompt[:40] + other).logits()
-    np.testing.assert_array_equal(context.logits(), expected)
+    assert_same_logits(context.logits(), expected)
 
 
 def test_same_prompt_again_needs_only_its_last_token() -> None:
@@ -223,7 +221,7 @@ def test_same_prompt_again_needs_only_its_last_token() -> None:
     context.append(prompt)
     assert context.num_cached_tokens == 59
     assert totals_of_progress(context) == {1}
-    np.testing.assert_array_equal(context.logits(), logits)
+    assert_same_logits(context.logits(), logits)
 
 
 def test_conversation_whose_answer_is_appended_again_is_cached() -> None:
@@ -235,7 +233,7 @@ def test_conversation_whose_answer_is_appended_again_is_cached() -> None:
     context.append(prompt + answer + random_tokens(5, seed=9))
     assert context.num_cached_tokens == 67
     expected = processed_context(model(), context.tokens).logits()
-    np.testing.assert_array_equal(context.logits(), expected)
+    assert_same_logits(context.logits(), expected)
 
 
 def test_nothing_is_shared_with_a_prompt_that_differs_at_its_first_token() -> None:
@@ -244,7 +242,7 @@ def test_nothing_is_shared_with_a_prompt_that_differs_at_its_first_token() -> No
     context.append([2, 2, 3])
     assert context.num_cached_tokens == 0
     expected = processed_context(model(), [2, 2, 3]).logits()
-    np.testing.assert_array_equal(context.logits(), expected)
+    assert_same_logits(context.logits(), expected)
 
 
 # --- Truncating ---
@@ -256,7 +254,7 @@ def test_truncate_keeps_the_first_tokens() -> None:
     context.truncate(30)
     assert context.tokens == tokens[:30]
     expected = processed_context(model(), tokens[:30]).logits()
-    np.testing.assert_array_equal(context.logits(), expected)
+    assert_same_logits(context.logits(), expected)
 
 
 def test_truncate_to_the_present_length_changes_nothing() -> None:
@@ -277,7 +275,7 @@ def test_truncate_drops_a_sampled_token_and_keeps_the_logits() -> None:
     context.sample()
     context.truncate(50)
     assert context.num_cached_tokens == 50
-    np.testing.assert_array_equal(context.logits(), logits)
+    assert_same_logits(context.logits(), logits)
 
 
 @pytest.mark.parametrize("num_tokens", [51, 2**63, -1])
@@ -299,7 +297,7 @@ def test_copy_continues_as_the_original_would() -> None:
     assert twin.max_tokens == original.max_tokens
     for context in (twin, original):
         context.append(tokens[150:])
-    np.testing.assert_array_equal(twin.logits(), original.logits())
+    assert_same_logits(twin.logits(), original.logits())
 
 
 def test_copies_are_independent() -> None:
@@ -311,9 +309,9 @@ def test_copies_are_independent() -> None:
     assert original.num_tokens == 150
     original.append(tokens[150:])
     expected = processed_context(model("short_window"), tokens).logits()
-    np.testing.assert_array_equal(original.logits(), expected)
+    assert_same_logits(original.logits(), expected)
     expected = processed_context(model("short_window"), tokens[:150] + [7] * 50).logits()
-    np.testing.assert_array_equal(twin.logits(), expected)
+    assert_same_logits(twin.logits(), expected)
 
 
 def test_copy_of_an_unprocessed_context_has_the_same_to_do() -> None:
@@ -321,7 +319,7 @@ def test_copy_of_an_unprocessed_context_has_the_same_to_do() -> None:
     context.append([1, 2])
     twin = copy.copy(context)
     assert (twin.num_tokens, twin.num_cached_tokens) == (22, 20)
-    np.testing.assert_array_equal(twin.logits(), context.logits())
+    assert_same_logits(twin.logits(), context.logits())
 
 
 def test_copy_outlives_the_original() -> None:
@@ -329,19 +327,19 @@ def test_copy_outlives_the_original() -> None:
     twin = copy.copy(context)
     expected = context.logits()
     del context
-    np.testing.assert_array_equal(twin.logits(), expected)
+    assert_same_logits(twin.logits(), expected)
 
 
 def test_deepcopy_shares_the_model() -> None:
     context = processed_context(model(), random_tokens(20))
     twin = copy.deepcopy(context)
-    np.testing.assert_array_equal(twin.logits(), context.logits())
+    assert_same_logits(twin.logits(), context.logits())
 
 
 def test_context_keeps_its_model_alive() -> None:
     context = processed_context(gptoss.Model(model_path()), random_tokens(20))
     expected = processed_context(model(), random_tokens(20)).logits()
-    np.testing.assert_array_equal(context.logits(), expected)
+    assert_same_logits(context.logits(), expected)
 
 
 def test_pickling_a_context_is_refused_with_a_reason() -> None:
@@ -367,7 +365,7 @@ def test_cache_grows_without_a_trace(cuts: list[int]) -> None:
         context.append(tokens[context.num_tokens : context.num_tokens + cut])
         context.process()
     expected = processed_context(model("short_window"), tokens).logits()
-    np.testing.assert_array_equal(context.logits(), expected)
+    assert_same_logits(context.logits(), expected)
 
 
 def test_memory_of_a_context_grows_with_its_tokens_not_with_its_limit() -> None:

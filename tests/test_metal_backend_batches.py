@@ -46,7 +46,7 @@ prefill_or_decode = st.tuples(st.integers(0, 40), st.one_of(st.integers(1, 40), 
 
 
 @pytest.mark.slow
-@settings(max_examples=12)
+@settings(max_examples=8)
 @given(
     spans=st.lists(prefill_or_decode, min_size=1, max_size=12),
     max_batch_tokens=st.sampled_from([7, 33, 64, 512]),

@@ -52,7 +52,7 @@ def assert_shape_works(shape: Shape) -> None:
 
 
 @pytest.mark.slow
-@settings(max_examples=10, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=6, suppress_health_check=[HealthCheck.too_slow])
 @given(shape=shapes())
 @example(shape=replace(TINY, num_experts=128, num_active_experts=128))
 @example(shape=replace(TINY, hidden_size=32, intermediate_size=32, num_heads=1, num_kv_heads=1))
