@@ -194,7 +194,7 @@ struct gptoss_tensor {
  * so the file must not be truncated or rewritten in place while the model lives.
  *
  * Fails with file_not_found, io_error, invalid_model_file, unsupported_system (backend not in this build or machine),
- * insufficient_memory (the GPU's memory does not hold the weights and a context of 4,096 tokens).
+ * insufficient_resources (the GPU's memory does not hold the weights and a context of 4,096 tokens).
  */
 GPTOSS_ABI enum gptoss_status gptoss_model_create_from_file(const char* path, gptoss_model_t* model_out);
 
@@ -296,7 +296,7 @@ GPTOSS_ABI enum gptoss_status gptoss_tokenizer_encode(gptoss_tokenizer_t tokeniz
  *                   on long prompts and need more memory; smaller ones stop and report progress more often.
  *
  * Memory for keys and values is allocated as the context fills, not here. A context that the GPU's memory could not
- * hold when it is full is refused here, though: insufficient_memory, with the numbers and what to do.
+ * hold when it is full is refused here, though: insufficient_resources, with the numbers and what to do.
  */
 GPTOSS_ABI enum gptoss_status gptoss_context_create(gptoss_model_t model,
                                                     size_t context_length,
@@ -356,8 +356,9 @@ typedef int (*gptoss_progress_callback)(void* user_data, size_t num_processed, s
 
 /*
  * Processes the tokens that are not cached and computes the logits of the next token. Nothing to do is success.
- * Fails with invalid_state if the context is empty, aborted, insufficient_memory. After a failure the context is
- * usable: tokens of finished pieces stay cached, the rest is processed by the next call.
+ * Fails with invalid_state if the context is empty, aborted, insufficient_memory, insufficient_resources (the GPU's
+ * memory). After a failure the context is usable: tokens of finished pieces stay cached, the rest is processed by the
+ * next call.
  */
 GPTOSS_ABI enum gptoss_status gptoss_context_process(gptoss_context_t context);
 
@@ -377,8 +378,8 @@ GPTOSS_ABI enum gptoss_status gptoss_process_batch(size_t num_contexts,
 
 /*
  * addition: makes the call that is running on the context, or else the next one that does work, return
- * gptoss_status_aborted within one layer of one piece. Append, truncate and reset clear a pending abort.
- * Safe from any thread and from signal handlers.
+ * gptoss_status_aborted within one layer of one piece (CPU), or after the piece or token at work (Metal). Append,
+ * truncate and reset clear a pending abort. Safe from any thread and from signal handlers.
  */
 GPTOSS_ABI enum gptoss_status gptoss_context_abort(gptoss_context_t context);
 
@@ -492,8 +493,8 @@ typedef int (*gptoss_kernel_check_callback)(void* user_data,
  * failure of the call.
  *
  * Fails with unsupported_system if the backend is not in this build or has no device here, with unsupported_argument
- * for the CPU backend, whose kernels are compiled and tested with the library, with insufficient_memory (it takes
- * about 0.2 GB), aborted, and internal_error once the device has stopped answering.
+ * for the CPU backend, whose kernels are compiled and tested with the library, with insufficient_resources (it
+ * takes about 0.2 GB), aborted, and internal_error once the device has stopped answering.
  */
 GPTOSS_ABI enum gptoss_status gptoss_selftest_kernels(enum gptoss_backend backend,
                                                       gptoss_kernel_check_callback callback,

@@ -91,7 +91,7 @@ public:
     // at most the model's maximum. 0 if none does.
     virtual size_t longest_context(size_t max_batch_tokens) const = 0;
 
-    // Fails with insufficient_memory, with the numbers and the remedies, if a context of this length does not fit
+    // Fails with insufficient_resources, with the numbers and the remedies, if a context of this length does not fit
     // there.
     virtual void check_context_fits(size_t /* context_length */, size_t /* max_batch_tokens */) const {}
 

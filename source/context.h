@@ -24,8 +24,8 @@ struct Progress {
 // Used by one thread at a time, but for abort(). Every member function throws Error.
 class Context {
 public:
-    // context_length 0: the longest that fits; max_batch_tokens 0: the default. Fails with insufficient_memory if the
-    // backend's memory could not hold the context when it is full.
+    // context_length 0: the longest that fits; max_batch_tokens 0: the default. Fails with insufficient_resources if
+    // the backend's memory could not hold the context when it is full.
     Context(std::shared_ptr<const Model> model, size_t context_length, size_t max_batch_tokens);
     std::unique_ptr<Context> copy();
 

@@ -23,7 +23,7 @@ class Context:
     `context_length`: the most tokens that the context may hold; 0 for the model's maximum, or on a
     GPU for the longest that fits its memory, if that is less (`max_tokens` tells it). Memory for
     keys and values is allocated as the context fills; a context that the GPU could not hold when it
-    is full is refused when it is created (MemoryError, with the numbers and what to do).
+    is full is refused when it is created (BackendError, with the numbers and what to do).
     `max_batch_tokens`: the most tokens of a prompt that are processed in one piece; 0 for 512.
 
     After `reset()` and `append()` of a prompt that shares a prefix with what was there before,
@@ -31,7 +31,8 @@ class Context:
 
     One thread at a time may use a context (InvalidStateError otherwise), except for `abort()`.
     Contexts of one model in several threads take turns. The GIL is released while the engine works.
-    Ctrl-C stops within one layer of one piece and leaves the context usable.
+    Ctrl-C stops within one layer of one piece on the CPU, and after the piece or token at work on
+    Metal; it leaves the context usable.
 
     Errors: ContextOverflowError (more tokens than fit), ValueError (an argument out of range, a
     token outside the vocabulary), MemoryError, AbortedError, InvalidStateError (also for an empty
@@ -329,8 +330,8 @@ class Context:
     def abort(self) -> None:
         """Make the call that is running in another thread, or else the next one, stop.
 
-        It raises AbortedError within one layer of one piece and leaves the context usable. Append,
-        truncate and reset clear an abort that no call has seen.
+        It raises AbortedError as soon as Ctrl-C would stop it, and leaves the context usable.
+        Append, truncate and reset clear an abort that no call has seen.
         """
         self._native.abort()
 

@@ -108,8 +108,8 @@ class Model:
 
     FileNotFoundError, OSError: the file cannot be opened. ModelFormatError: it is not a valid
     model file; the message names the offset, what was expected there and what was found.
-    BackendError: the backend is not available. MemoryError: the GPU's memory does not hold the
-    weights and a context of 4,096 tokens. ValueError: an argument is out of range.
+    BackendError: the backend is not available, or the GPU's memory does not hold the weights and a
+    context of 4,096 tokens. ValueError: an argument is out of range.
     """
 
     def __init__(

@@ -83,8 +83,8 @@ public:
 
     // ---- After commit()
     // Waits until the GPU has done it, and returns the seconds that it took there. Throws internal_error if the GPU
-    // reports a failure, naming the command buffer's label, and device_lost() from then on if `deadline` passes first.
-    // May be called again, with the same result.
+    // reports a failure, naming the command buffer's label, and that the GPU has not answered from then on if
+    // `deadline` passes first. May be called again, with the same result.
     virtual double wait(std::chrono::steady_clock::time_point deadline) = 0;
 };
 
@@ -101,7 +101,7 @@ public:
     virtual ~Device() = default; // waits for nothing; command buffers keep what they need
 
     virtual const DeviceInfo& info() const = 0;
-    // Bytes that are shared by CPU and GPU, zero at first. Fails with insufficient_memory.
+    // Bytes that are shared by CPU and GPU, zero at first. Fails with insufficient_resources.
     virtual std::unique_ptr<Buffer> make_buffer(size_t num_bytes, const std::string& label) = 0;
     // Memory that is mapped already, which has to outlive the buffer: no copy is made, and the GPU only reads it.
     // `memory` begins at a page; its last page may extend beyond it. At most max_buffer_bytes.

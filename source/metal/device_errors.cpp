@@ -25,12 +25,12 @@ void fail_no_gpu(const std::string& found) {
 
 void fail_allocation(const DeviceInfo& info, uint64_t used_bytes, uint64_t num_bytes, const std::string& label) {
     if (num_bytes > info.max_buffer_bytes) {
-        fail(gptoss_status_insufficient_memory, "The GPU has no buffers of ", gibibytes(num_bytes), " (", label,
+        fail(gptoss_status_insufficient_resources, "The GPU has no buffers of ", gibibytes(num_bytes), " (", label,
              "): at most ", gibibytes(info.max_buffer_bytes),
              ". Use a shorter context_length or a smaller model file.");
     }
     const uint64_t limit = wired_limit_mb(info, used_bytes + num_bytes);
-    fail(gptoss_status_insufficient_memory, "The GPU has no room for ", gibibytes(num_bytes), " more (", label,
+    fail(gptoss_status_insufficient_resources, "The GPU has no room for ", gibibytes(num_bytes), " more (", label,
          "): ", gibibytes(used_bytes), " are in use, and the system recommends at most ",
          gibibytes(info.recommended_bytes), " of this computer's ", gibibytes(info.physical_bytes),
          ". Use a shorter context_length or a smaller model file, or close other programs",

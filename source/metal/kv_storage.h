@@ -43,8 +43,8 @@ public:
     MetalKvStorage& operator=(const MetalKvStorage&) = delete;
 
     // If `memory` refuses, nothing has changed. Each block grows on its own, so never more than one is there twice. If
-    // the device runs out of memory (insufficient_memory), the blocks before have grown, the others are as they were,
-    // and no content is lost: what fitted before still does, and another attempt goes on where this one stopped.
+    // the device runs out of memory (insufficient_resources), the blocks before have grown, the others are as they
+    // were, and no content is lost: what fitted before still does, and another attempt goes on where this one stopped.
     void reserve(size_t num_tokens) override;
     size_t ring_slots() const override { return layout_.ring_slots; }
     // In the processor's memory.

@@ -154,7 +154,7 @@ gptoss_memory_estimate MemoryPlan::estimate(const DeviceInfo& device,
 void MemoryPlan::check_model(const DeviceInfo& device) const {
     const size_t context_length = std::min<size_t>(kLeastUsefulContext, config_.context_length);
     if (!fits(device, {}, context_length, 0)) {
-        throw Error(gptoss_status_insufficient_memory, model_sentence(device));
+        throw Error(gptoss_status_insufficient_resources, model_sentence(device));
     }
 }
 
@@ -163,7 +163,7 @@ void MemoryPlan::check_context(const DeviceInfo& device,
                                size_t context_length,
                                size_t max_batch_tokens) const {
     if (!fits(device, in_use, context_length, max_batch_tokens)) {
-        throw Error(gptoss_status_insufficient_memory,
+        throw Error(gptoss_status_insufficient_resources,
                     context_sentence(device, in_use, context_length, max_batch_tokens));
     }
 }
@@ -174,7 +174,7 @@ void MemoryPlan::check_growth(const DeviceInfo& device, const MemoryInUse& in_us
         return;
     }
     const auto up = [](uint64_t num_bytes) { return format_bytes(num_bytes, Rounding::up); };
-    fail(gptoss_status_insufficient_memory, "The keys and values of a context need ", up(more),
+    fail(gptoss_status_insufficient_resources, "The keys and values of a context need ", up(more),
          " more of GPU memory, where the model and its contexts hold ", up(held), ". ", room(device),
          " What helps: ", enumerate_remedies({"fewer contexts", "a shorter context_length"}, device, held + more), ".");
 }

@@ -40,8 +40,8 @@ public:
     // context_length 0: the longest that fits, or where check_model() fails, the one that it is about.
     gptoss_memory_estimate estimate(const DeviceInfo& device, size_t context_length, size_t max_batch_tokens) const;
 
-    // Fail with insufficient_memory if what is to be created does not fit: a model with which no useful context would
-    // (4,096 tokens), and a context beside what is there.
+    // Fail with insufficient_resources if what is to be created does not fit: a model with which no useful context
+    // would (4,096 tokens), and a context beside what is there.
     void check_model(const DeviceInfo& device) const;
     void check_context(const DeviceInfo& device,
                        const MemoryInUse& in_use,

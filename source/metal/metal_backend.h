@@ -27,8 +27,8 @@ namespace gptoss::metal {
 // from then on.
 class MetalBackend final : public Backend {
 public:
-    // Fails with insufficient_memory if the model does not fit, and with unsupported_system if the kernels cannot run
-    // its shape.
+    // Fails with insufficient_resources if the model does not fit, and with unsupported_system if the kernels cannot
+    // run its shape.
     MetalBackend(std::unique_ptr<Device> device,
                  std::shared_ptr<const MappedFile> mapping,
                  std::shared_ptr<const ModelFile> file);

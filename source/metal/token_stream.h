@@ -19,7 +19,7 @@ class MetalBackend;
 
 class MetalTokenStream final : public TokenStream {
 public:
-    // `backend` and the storage have to outlive it. Fails with insufficient_memory.
+    // `backend` and the storage have to outlive it. Fails with insufficient_resources.
     MetalTokenStream(MetalBackend& backend, const StreamStart& start);
     ~MetalTokenStream() override;
     MetalTokenStream(const MetalTokenStream&) = delete;

@@ -50,7 +50,7 @@ std::vector<WeightWindow> weight_windows(const std::vector<FileRegion>& regions,
         }
         const uint64_t begin = region.offset / page_bytes * page_bytes;
         if (whole_pages(end - begin) > max_buffer_bytes) {
-            fail(gptoss_status_insufficient_memory, "The model's ", region.num_bytes, " bytes of weights at offset ",
+            fail(gptoss_status_insufficient_resources, "The model's ", region.num_bytes, " bytes of weights at offset ",
                  region.offset, " of its file have to be in one buffer of the GPU, which takes ",
                  whole_pages(end - begin), " bytes in whole pages, and this GPU's largest buffer has ",
                  max_buffer_bytes, ": use the backend 'cpu', or a smaller model file.");

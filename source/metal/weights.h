@@ -27,7 +27,7 @@ struct WeightWindow {
 };
 
 // Windows of at most max_buffer_bytes, counted in whole pages, such that every region lies within one of them. They
-// ascend; neighbours may share pages. Fails with insufficient_memory if a region is longer than a window may be.
+// ascend; neighbours may share pages. Fails with insufficient_resources if a region is longer than a window may be.
 std::vector<WeightWindow> weight_windows(const std::vector<FileRegion>& regions,
                                          uint64_t page_bytes,
                                          uint64_t max_buffer_bytes);

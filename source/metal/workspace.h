@@ -24,7 +24,7 @@ public:
 
     // Whether reserve() for such a batch replaces memory: nothing that uses it may be in flight then.
     bool must_grow(size_t num_rows, size_t num_logit_rows) const;
-    // Makes room. Fails with insufficient_memory; a later call may succeed.
+    // Makes room. Fails with insufficient_resources; a later call may succeed.
     void reserve(size_t num_rows, size_t num_logit_rows);
 
     Slice tokens() const;           // u32 [rows]

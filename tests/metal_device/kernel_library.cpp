@@ -116,7 +116,7 @@ std::string KernelLibrary::launch(const std::string& kernel,
 KeptCopy KernelLibrary::keep(std::span<const std::byte> memory) const {
     const metal_host_kept* kept = keep_(memory.data(), memory.size());
     if (kept == nullptr) {
-        fail(gptoss_status_insufficient_memory, "There is no memory for a copy of ", memory.size(),
+        fail(gptoss_status_insufficient_resources, "There is no memory for a copy of ", memory.size(),
              " bytes of weights, which the Metal host device makes.");
     }
     return {kept, release_};

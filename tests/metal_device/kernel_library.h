@@ -50,7 +50,7 @@ public:
                        std::span<const FunctionConstant> constants,
                        metal_host_launch_request request) const;
 
-    // Throws insufficient_memory.
+    // Throws insufficient_resources.
     KeptCopy keep(std::span<const std::byte> memory) const;
 
 private:

@@ -133,13 +133,13 @@ TEST(errors_name_the_numbers_and_the_remedy) {
     CHECK_FAILS(gptoss_status_unsupported_system,
                 "needs a Mac with Apple Silicon and macOS 14 or later; this is macOS 13.6",
                 gptoss::metal::fail_no_gpu("this is macOS 13.6"));
-    CHECK_FAILS(gptoss_status_insufficient_memory, "no buffers of 9.00 GiB (weights): at most 8.00 GiB",
+    CHECK_FAILS(gptoss_status_insufficient_resources, "no buffers of 9.00 GiB (weights): at most 8.00 GiB",
                 gptoss::metal::fail_allocation(info, 0, gib(9), "weights"));
-    CHECK_FAILS(gptoss_status_insufficient_memory, "no room for 2.00 GiB more (keys): 9.00 GiB are in use",
+    CHECK_FAILS(gptoss_status_insufficient_resources, "no room for 2.00 GiB more (keys): 9.00 GiB are in use",
                 gptoss::metal::fail_allocation(info, gib(9), gib(2), "keys"));
-    CHECK_FAILS(gptoss_status_insufficient_memory, "sudo sysctl iogpu.wired_limit_mb=11264",
+    CHECK_FAILS(gptoss_status_insufficient_resources, "sudo sysctl iogpu.wired_limit_mb=11264",
                 gptoss::metal::fail_allocation(info, gib(9), gib(2), "keys"));
-    CHECK_FAILS(gptoss_status_insufficient_memory, "or close other programs.",
+    CHECK_FAILS(gptoss_status_insufficient_resources, "or close other programs.",
                 gptoss::metal::fail_allocation(info, gib(15), gib(2), "keys")); // no limit would help
     CHECK_FAILS(gptoss_status_internal_error, "refused the kernel norm_half of metal/norm.metal",
                 gptoss::metal::fail_compilation(info, "norm", "norm_half", "norm.metal:3: error"));

@@ -558,7 +558,7 @@ TEST(memory_may_be_small) {
     CHECK_EQUAL(device->info().recommended_bytes, uint64_t{1000000});
     CHECK_EQUAL(device->info().max_buffer_bytes, uint64_t{65536});
     CHECK(device->make_buffer(65536, "fits") != nullptr);
-    CHECK_FAILS(gptoss_status_insufficient_memory, "too large", device->make_buffer(65537, "too large"));
+    CHECK_FAILS(gptoss_status_insufficient_resources, "too large", device->make_buffer(65537, "too large"));
     const Mapping mapping(1 << 17);
     CHECK_FAILS(gptoss_status_internal_error, "65536", device->map_buffer(mapping.bytes(), "weights"));
 }
@@ -567,7 +567,7 @@ TEST(an_allocation_may_be_refused) {
     const Environment fault = faults("allocation:2");
     const auto device = open_device();
     CHECK(device->make_buffer(16, "first") != nullptr);
-    CHECK_FAILS(gptoss_status_insufficient_memory, "second", device->make_buffer(16, "second"));
+    CHECK_FAILS(gptoss_status_insufficient_resources, "second", device->make_buffer(16, "second"));
     CHECK(device->make_buffer(16, "third") != nullptr);
 }
 

@@ -283,7 +283,7 @@ TEST(every_allocation_may_be_refused) {
             num_while_loading++;
             continue;
         }
-        const size_t num_failures = go_through(model, gptoss_status_insufficient_memory);
+        const size_t num_failures = go_through(model, gptoss_status_insufficient_resources);
         num_later += num_failures;
         refused = num_failures != 0;
     }
@@ -325,5 +325,5 @@ TEST(machines_without_a_suitable_gpu_are_refused) {
         CHECK(model == nullptr);
     }
     Model model;
-    CHECK_STATUS(gptoss_status_insufficient_memory, load("memory:1000", model));
+    CHECK_STATUS(gptoss_status_insufficient_resources, load("memory:1000", model));
 }

@@ -27,7 +27,7 @@ public:
     const DeviceInfo& info() const override { return info_; }
     std::unique_ptr<Buffer> make_buffer(size_t num_bytes, const std::string& label) override {
         if (num_left_ == 0) {
-            fail(gptoss_status_insufficient_memory, "no memory for ", label);
+            fail(gptoss_status_insufficient_resources, "no memory for ", label);
         }
         num_left_--;
         bytes_ += num_bytes;
@@ -96,7 +96,7 @@ struct Gpu {
     uint64_t limit = UINT64_MAX; // bytes of all storages together
     KvMemory memory{[this](uint64_t used, uint64_t more) {
         if (more > limit - used) {
-            fail(gptoss_status_insufficient_memory, "above the limit");
+            fail(gptoss_status_insufficient_resources, "above the limit");
         }
     }};
     std::vector<const CommandBuffer*> waited_for;
@@ -264,15 +264,15 @@ TEST(a_growth_that_is_refused_changes_nothing) {
     const uint64_t before = gpu.memory.used();
     const uint64_t more = MetalKvStorage::bytes_for(config_of(5), 300, 1000, 20) - first.num_bytes();
     gpu.limit = before + more - 1;
-    CHECK_FAILS(gptoss_status_insufficient_memory, "above the limit", first.reserve(300));
-    CHECK_FAILS(gptoss_status_insufficient_memory, "above the limit", first.reserve(300));
+    CHECK_FAILS(gptoss_status_insufficient_resources, "above the limit", first.reserve(300));
+    CHECK_FAILS(gptoss_status_insufficient_resources, "above the limit", first.reserve(300));
     CHECK_EQUAL(gpu.memory.used(), before);
     CHECK_EQUAL(gpu.device.bytes(), before);
     CHECK(full_blocks_hold(first, 5, 0, 30, 1));
     gpu.limit++;
     first.reserve(300);
     CHECK(full_blocks_hold(first, 5, 0, 30, 1));
-    CHECK_FAILS(gptoss_status_insufficient_memory, "above the limit", second.clone());
+    CHECK_FAILS(gptoss_status_insufficient_resources, "above the limit", second.clone());
     CHECK_EQUAL(gpu.memory.used(), before + more);
 }
 
@@ -280,7 +280,7 @@ TEST(what_the_device_refuses_is_not_counted) {
     Gpu gpu;
     MetalKvStorage storage = gpu.storage(5, 1000, 20);
     gpu.device.allow(3);
-    CHECK_FAILS(gptoss_status_insufficient_memory, "no memory", storage.reserve(100));
+    CHECK_FAILS(gptoss_status_insufficient_resources, "no memory", storage.reserve(100));
     CHECK_EQUAL(gpu.memory.used(), storage.num_bytes());
     CHECK_EQUAL(gpu.memory.used(), gpu.device.bytes());
 }
@@ -303,7 +303,7 @@ TEST(memory_that_runs_out_while_growing_loses_nothing) {
         write(storage, kNumBlocks, 0, 30, 1);
 
         gpu.device.allow(num_allowed);
-        CHECK_FAILS(gptoss_status_insufficient_memory, "the keys and values of block " + std::to_string(num_allowed),
+        CHECK_FAILS(gptoss_status_insufficient_resources, "the keys and values of block " + std::to_string(num_allowed),
                     storage.reserve(70));
         CHECK_EQUAL(storage.num_bytes(), gpu.device.bytes());
         CHECK(rings_hold(storage, kNumBlocks, 0, 30, 1));
@@ -357,7 +357,7 @@ TEST(storages_count_together_what_they_take) {
         clone->reserve(80);
         CHECK_EQUAL(gpu.memory.used(), storage.num_bytes() + clone->num_bytes());
         gpu.device.allow(2);
-        CHECK_FAILS(gptoss_status_insufficient_memory, "block 2", clone->clone());
+        CHECK_FAILS(gptoss_status_insufficient_resources, "block 2", clone->clone());
         CHECK_EQUAL(gpu.memory.used(), gpu.device.bytes());
     }
     CHECK_EQUAL(gpu.memory.used(), uint64_t{0});
@@ -385,7 +385,7 @@ TEST(a_clone_without_memory_leaves_the_original) {
     storage.reserve(40);
     write(storage, 3, 0, 40, 1);
     gpu.device.allow(2);
-    CHECK_FAILS(gptoss_status_insufficient_memory, "block 2", storage.clone());
+    CHECK_FAILS(gptoss_status_insufficient_resources, "block 2", storage.clone());
     CHECK(full_blocks_hold(storage, 3, 0, 40, 1));
     CHECK_EQUAL(gpu.device.bytes(), storage.num_bytes());
 }

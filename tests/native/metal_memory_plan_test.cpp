@@ -210,7 +210,7 @@ TEST(models_are_refused_where_4096_tokens_do_not_fit) {
         device.recommended_bytes = expected_total(shape, 4096);
         plan.check_model(device);
         device.recommended_bytes--;
-        CHECK_FAILS(gptoss_status_insufficient_memory, "a context of no more than 4096 tokens needs",
+        CHECK_FAILS(gptoss_status_insufficient_resources, "a context of no more than 4096 tokens needs",
                     plan.check_model(device));
     }
 }
@@ -220,9 +220,9 @@ TEST(contexts_are_refused_where_they_do_not_fit_when_full) {
     DeviceInfo device = mac(128);
     device.recommended_bytes = expected_total(k20b, 10000) + 5000;
     plan.check_context(device, {0, 5000}, 10000, 0);
-    CHECK_FAILS(gptoss_status_insufficient_memory, "A context of 10000 tokens needs",
+    CHECK_FAILS(gptoss_status_insufficient_resources, "A context of 10000 tokens needs",
                 plan.check_context(device, {0, 5001}, 10000, 0));
-    CHECK_FAILS(gptoss_status_insufficient_memory, "A context of 10001 tokens needs",
+    CHECK_FAILS(gptoss_status_insufficient_resources, "A context of 10001 tokens needs",
                 plan.check_context(device, {0, 5000}, 10001, 0));
 }
 
@@ -231,11 +231,11 @@ TEST(caches_do_not_grow_above_the_limit) {
     DeviceInfo device = mac(32);
     device.recommended_bytes = k20b.weight_bytes + 3 * kGiB + 100;
     plan.check_growth(device, {kGiB, kGiB}, kGiB + 100);
-    CHECK_FAILS(gptoss_status_insufficient_memory, "need 1.1 GiB more of GPU memory",
+    CHECK_FAILS(gptoss_status_insufficient_resources, "need 1.1 GiB more of GPU memory",
                 plan.check_growth(device, {kGiB, kGiB}, kGiB + 101));
-    CHECK_FAILS(gptoss_status_insufficient_memory, "hold 14.9 GiB. Apple M2 has 15.8 GiB for that",
+    CHECK_FAILS(gptoss_status_insufficient_resources, "hold 14.9 GiB. Apple M2 has 15.8 GiB for that",
                 plan.check_growth(device, {kGiB, kGiB}, kGiB + 101));
-    CHECK_FAILS(gptoss_status_insufficient_memory, "iogpu.wired_limit_mb=16384`",
+    CHECK_FAILS(gptoss_status_insufficient_resources, "iogpu.wired_limit_mb=16384`",
                 plan.check_growth(device, {kGiB, kGiB}, kGiB + 101));
     device.recommended_bytes = 0;
     plan.check_growth(device, {kGiB, kGiB}, 100 * kGiB);

@@ -66,7 +66,7 @@ TEST(a_file_that_fits_is_one_window) {
 
 TEST(a_region_that_exceeds_every_buffer_is_refused_with_the_numbers) {
     const std::vector<FileRegion> regions = {{kPage + 16, 2 * kPage}};
-    CHECK_FAILS(gptoss_status_insufficient_memory,
+    CHECK_FAILS(gptoss_status_insufficient_resources,
                 "32768 bytes of weights at offset 16400 of its file have to be in one buffer of the GPU, which takes "
                 "49152 bytes in whole pages, and this GPU's largest buffer has 49151",
                 weight_windows(regions, kPage, 3 * kPage - 1));
