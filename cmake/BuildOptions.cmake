@@ -44,6 +44,10 @@ if(GPTOSS_SANITIZE STREQUAL "address,undefined" OR GPTOSS_SANITIZE STREQUAL "thr
   add_compile_options(-fsanitize=${GPTOSS_SANITIZE} -fno-sanitize-recover=all
                       -fno-omit-frame-pointer -g)
   add_link_options(-fsanitize=${GPTOSS_SANITIZE})
+  if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
+    # GCC warns of its own instrumentation of the standard library, <regex> for instance.
+    add_compile_options(-Wno-maybe-uninitialized)
+  endif()
 elseif(NOT GPTOSS_SANITIZE STREQUAL "")
   message(FATAL_ERROR
     "GPTOSS_SANITIZE=\"${GPTOSS_SANITIZE}\" is not known: "
