@@ -44,11 +44,18 @@
 #define GPTOSS_ABI
 #endif
 
+/* The values come from callers, so they may be any: with a fixed type C++, like C, may look at one and refuse it. */
+#ifdef __cplusplus
+#define GPTOSS_INT : int
+#else
+#define GPTOSS_INT
+#endif
+
 #ifdef __cplusplus
 extern "C" {
 #endif
 
-enum gptoss_status {
+enum gptoss_status GPTOSS_INT {
     gptoss_status_success = 0,
     gptoss_status_invalid_argument = 1,     /* a null pointer, a token outside the vocabulary, a value out of range */
     gptoss_status_unsupported_argument = 2, /* valid in general, not for this model or build */
@@ -67,7 +74,7 @@ enum gptoss_status {
 };
 
 /* The special tokens that a model file can name. */
-enum gptoss_special_token {
+enum gptoss_special_token GPTOSS_INT {
     gptoss_special_token_invalid = 0,
     gptoss_special_token_return = 1,
     gptoss_special_token_start = 2,
@@ -103,7 +110,7 @@ GPTOSS_ABI const char* gptoss_status_name(enum gptoss_status status);
 /* ---- Model ---------------------------------------------------------------------------------------------------- */
 
 /* addition: where the model runs. */
-enum gptoss_backend {
+enum gptoss_backend GPTOSS_INT {
     gptoss_backend_auto = 0, /* the fastest of this build and machine */
     gptoss_backend_cpu = 1,
     gptoss_backend_metal = 2
@@ -173,7 +180,7 @@ struct gptoss_memory_estimate {
     char advice[768]; /* NUL-terminated: what helps if the total is above the limit, with the numbers; else "" */
 };
 
-enum gptoss_data_type {
+enum gptoss_data_type GPTOSS_INT {
     gptoss_data_type_bf16 = 0,
     gptoss_data_type_mxfp4_blocks = 1, /* 32 codes of 4 bits in 16 bytes */
     gptoss_data_type_mxfp4_scales = 2  /* one byte b per 32 codes: 2^(b - 14 - 127) */
@@ -390,7 +397,7 @@ GPTOSS_ABI enum gptoss_status gptoss_context_abort(gptoss_context_t context);
 GPTOSS_ABI enum gptoss_status gptoss_context_get_logits(gptoss_context_t context, float* logits_out, size_t num_logits);
 
 /* addition: how gptoss_context_sample_with_options ended. */
-enum gptoss_finish_reason {
+enum gptoss_finish_reason GPTOSS_INT {
     gptoss_finish_reason_length = 0,        /* max_tokens were sampled */
     gptoss_finish_reason_stop = 1,          /* the last token is one of the stop tokens */
     gptoss_finish_reason_context_length = 2 /* the context is full */
