@@ -1,4 +1,4 @@
-# The kernels' instruction sets: one algorithm (source/cpu/kernels.inl) compiled once per set of
+# The kernels' instruction sets: one algorithm (source/cpu/kernels/*.inl) compiled once per set of
 # instructions; the library chooses at run time, so that one binary serves every processor.
 
 set(gptoss_kernel_options
@@ -15,15 +15,18 @@ endif()
 if(gptoss_target_processor MATCHES "^(x86_64|AMD64|amd64)$")
   target_compile_definitions(gptoss_objects PUBLIC GPTOSS_X86_64_KERNELS)
   target_sources(gptoss_objects PRIVATE
-    source/cpu/kernels_x86_64_v3.cpp
-    source/cpu/kernels_x86_64_v4.cpp)
-  set_source_files_properties(source/cpu/kernels_baseline.cpp PROPERTIES
+    source/cpu/kernels/x86_64_v3.cpp
+    source/cpu/kernels/x86_64_v4.cpp
+    source/cpu/kernels/x86_64_v4_vnni.cpp)
+  set_source_files_properties(source/cpu/kernels/baseline.cpp PROPERTIES
     COMPILE_OPTIONS "${gptoss_kernel_options}")
-  set_source_files_properties(source/cpu/kernels_x86_64_v3.cpp PROPERTIES
+  set_source_files_properties(source/cpu/kernels/x86_64_v3.cpp PROPERTIES
     COMPILE_OPTIONS "${gptoss_kernel_options};-march=x86-64-v3")
-  set_source_files_properties(source/cpu/kernels_x86_64_v4.cpp PROPERTIES
+  set_source_files_properties(source/cpu/kernels/x86_64_v4.cpp PROPERTIES
     COMPILE_OPTIONS "${gptoss_kernel_options};-march=x86-64-v4;-mprefer-vector-width=512")
+  set_source_files_properties(source/cpu/kernels/x86_64_v4_vnni.cpp PROPERTIES
+    COMPILE_OPTIONS "${gptoss_kernel_options};-march=x86-64-v4;-mavx512vnni;-mprefer-vector-width=512")
 else()
-  set_source_files_properties(source/cpu/kernels_baseline.cpp PROPERTIES
+  set_source_files_properties(source/cpu/kernels/baseline.cpp PROPERTIES
     COMPILE_OPTIONS "${gptoss_kernel_options}")
 endif()

@@ -1,4 +1,4 @@
-// Conversions between fp32 and the formats of weights and caches. Scalar: the vectorised forms are in cpu/kernels.inl.
+// Conversions between fp32 and the formats of weights and caches. Scalar: the vectorised forms are in cpu/kernels/.
 #pragma once
 
 #include <bit>

@@ -106,7 +106,7 @@ def test_source_distribution_has_what_a_build_needs(distributions: Path) -> None
         "python/gptoss/data/demo-model.bin",
         "setup.py",
         "source/api_context.cpp",
-        "source/cpu/kernels.inl",
+        "source/cpu/kernels/table.inl",
         "tests/conftest.py",
     } <= names
     assert [name for name in names if name.endswith((".so", ".pyc", ".o"))] == []

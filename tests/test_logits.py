@@ -135,7 +135,7 @@ def test_logits_do_not_depend_on_the_number_of_threads() -> None:
     np.testing.assert_array_equal(first, third)
 
 
-@pytest.mark.parametrize("kernels", ["baseline", "x86-64-v3", "x86-64-v4"])
+@pytest.mark.parametrize("kernels", ["baseline", "x86-64-v3", "x86-64-v4", "x86-64-v4-vnni"])
 @pytest.mark.parametrize("shape_name", ["tiny", "odd_hidden_size", "sixteen_heads", "one_head"])
 def test_kernels_of_every_instruction_set(
     shape_name: str, kernels: str, monkeypatch: pytest.MonkeyPatch

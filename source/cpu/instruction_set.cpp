@@ -23,6 +23,9 @@ std::vector<const Kernels*> available_kernels() {
     if (v4) {
         available.push_back(&kKernelsX86_64V4);
     }
+    if (v4 && __builtin_cpu_supports("avx512vnni")) {
+        available.push_back(&kKernelsX86_64V4Vnni);
+    }
 #endif
     return available;
 }

@@ -1,6 +1,6 @@
 // The arithmetic of the CPU backend: one table of functions for each instruction set.
 //
-// The algorithms are written once, in kernels.inl, and compiled once for every instruction set. A kernel works in one
+// The algorithms are written once, in kernels/*.inl, and compiled once for every instruction set. A kernel works in one
 // thread on the part of its output that its arguments name, allocates nothing and calls nothing outside its file.
 // The value of an output element does not depend on how the work is cut into calls, nor on how many rows go through
 // together: every element is summed in the same order.
@@ -95,8 +95,9 @@ struct Kernels {
 // The slow twin of all others: any processor.
 extern const Kernels kKernelsBaseline;
 #if defined(GPTOSS_X86_64_KERNELS)
-extern const Kernels kKernelsX86_64V3; // AVX2, FMA, F16C
-extern const Kernels kKernelsX86_64V4; // AVX-512 F, BW, CD, DQ, VL
+extern const Kernels kKernelsX86_64V3;     // AVX2, FMA, F16C
+extern const Kernels kKernelsX86_64V4;     // AVX-512 F, BW, CD, DQ, VL
+extern const Kernels kKernelsX86_64V4Vnni; // and AVX-512 VNNI
 #endif
 
 } // namespace gptoss::cpu

@@ -3,7 +3,7 @@
 #   cmake -DNM=nm -DOBJECTS=a.o,b.o -P check_kernel_symbols.cmake
 
 string(REPLACE "," ";" OBJECTS "${OBJECTS}")
-list(FILTER OBJECTS INCLUDE REGEX "kernels_[a-z0-9_]+\\.cpp\\.o$")
+list(FILTER OBJECTS INCLUDE REGEX "cpu/kernels/[a-z0-9_]+\\.cpp\\.o$")
 list(LENGTH OBJECTS num_objects)
 if(num_objects EQUAL 0)
   message(FATAL_ERROR "no kernel object files were given")

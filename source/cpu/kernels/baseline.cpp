@@ -1,3 +1,3 @@
 #define GPTOSS_KERNELS kKernelsBaseline
 #define GPTOSS_KERNELS_NAME "baseline"
-#include "kernels.inl"
+#include "table.inl"

@@ -1,0 +1,31 @@
+// Element by element, and a row at a time.
+
+namespace gptoss::cpu {
+namespace {
+
+void rms_norm(const float* input, const uint16_t* gain, float* output, size_t size, float epsilon) {
+    Floats squares = {};
+    for (size_t i = 0; i < size; i += kLanes) {
+        const Floats value = load<Floats>(input + i);
+        squares += value * value;
+    }
+    const float scale = 1.0f / __builtin_sqrtf(sum_of_lanes(squares) / (float)size + epsilon);
+    for (size_t i = 0; i < size; i += kLanes) {
+        store(output + i, load<Floats>(input + i) * scale * load_bf16(gain + i));
+    }
+}
+
+void bf16_to_float(const uint16_t* input, float* output, size_t size) {
+    for (size_t i = 0; i < size; i += kLanes) {
+        store(output + i, load_bf16(input + i));
+    }
+}
+
+void to_block_order(const float* input, float* output, size_t size) {
+    for (size_t i = 0; i < size; i++) {
+        output[block_order(i)] = input[i];
+    }
+}
+
+} // namespace
+} // namespace gptoss::cpu

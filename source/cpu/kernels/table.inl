@@ -1,0 +1,36 @@
+// The kernels of kernels.h, written with vector extensions that GCC and Clang lower to whatever the including file is
+// compiled for. Each including file defines GPTOSS_KERNELS, the table's symbol, and GPTOSS_KERNELS_NAME.
+//
+// Everything in these files has internal linkage and nothing of the standard library is called: an inline function
+// that was compiled for AVX-512 here and shared with the rest of the program would crash other processors.
+
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+#if defined(__AVX2__)
+#include <immintrin.h>
+#endif
+
+#include "cpu/kernels.h"
+
+#define GPTOSS_INLINE static inline __attribute__((always_inline))
+
+// Each builds on those before it.
+// clang-format off
+#include "vector.inl"
+#include "dot_products.inl"
+#include "dense.inl"
+#include "experts.inl"
+#include "attention.inl"
+#include "elementwise.inl"
+// clang-format on
+
+namespace gptoss::cpu {
+
+extern const Kernels GPTOSS_KERNELS;
+const Kernels GPTOSS_KERNELS = {
+    GPTOSS_KERNELS_NAME, rms_norm, bf16_to_float, to_block_order, linear, expert_gate_up, expert_down, attention,
+};
+
+} // namespace gptoss::cpu

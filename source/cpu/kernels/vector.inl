@@ -1,0 +1,107 @@
+// Sixteen lanes of anything, for all kernels.
+
+namespace gptoss::cpu {
+namespace {
+
+constexpr size_t kLanes = 16;
+constexpr size_t kMxfp4Block = 32;
+constexpr size_t kHeadSize = 64;
+
+// Sixteen lanes, whatever the hardware's width: the compiler splits them.
+typedef float Floats __attribute__((vector_size(64)));
+typedef float HalfOfFloats __attribute__((vector_size(32)));
+typedef float QuarterOfFloats __attribute__((vector_size(16)));
+typedef int32_t Ints __attribute__((vector_size(64)));
+typedef uint32_t Words __attribute__((vector_size(64)));
+typedef uint16_t Shorts __attribute__((vector_size(32)));
+typedef uint8_t Bytes __attribute__((vector_size(16)));
+
+#if defined(__AVX512F__)
+// GCC 12 calls the intrinsics without a mask uses of an uninitialised value. With all lanes the code is the same.
+constexpr __mmask16 kAllLanes = 0xFFFF;
+#endif
+
+template <class Vector, class Element>
+GPTOSS_INLINE Vector load(const Element* address) {
+    Vector result;
+    memcpy(&result, address, sizeof(result));
+    return result;
+}
+
+template <class Element, class Vector>
+GPTOSS_INLINE void store(Element* address, Vector value) {
+    memcpy(address, &value, sizeof(value));
+}
+
+GPTOSS_INLINE Floats broadcast(float value) {
+    return value - Floats{};
+}
+
+GPTOSS_INLINE Floats select(Ints condition, Floats if_true, Floats if_false) {
+    return (Floats)((condition & (Ints)if_true) | (~condition & (Ints)if_false));
+}
+
+GPTOSS_INLINE float sum_of_lanes(Floats values) {
+    const HalfOfFloats half = __builtin_shufflevector(values, values, 0, 1, 2, 3, 4, 5, 6, 7) +
+                              __builtin_shufflevector(values, values, 8, 9, 10, 11, 12, 13, 14, 15);
+    const QuarterOfFloats quarter =
+        __builtin_shufflevector(half, half, 0, 1, 2, 3) + __builtin_shufflevector(half, half, 4, 5, 6, 7);
+    return (quarter[0] + quarter[2]) + (quarter[1] + quarter[3]);
+}
+
+GPTOSS_INLINE float highest_lane(Floats values) {
+    float highest = values[0];
+    for (size_t lane = 1; lane < kLanes; lane++) {
+        highest = values[lane] > highest ? values[lane] : highest;
+    }
+    return highest;
+}
+
+GPTOSS_INLINE float bf16_value(uint16_t bits) {
+    const uint32_t word = (uint32_t)bits << 16;
+    float value;
+    memcpy(&value, &word, sizeof(value));
+    return value;
+}
+
+GPTOSS_INLINE Floats load_bf16(const uint16_t* address) {
+    return (Floats)(__builtin_convertvector(load<Shorts>(address), Words) << 16);
+}
+
+// Finite values only: the cache saturates when it is written.
+GPTOSS_INLINE Floats load_half(const uint16_t* address) {
+#if defined(__AVX512F__)
+    return (Floats)_mm512_maskz_cvtph_ps(kAllLanes, _mm256_loadu_si256((const __m256i*)address));
+#elif defined(__F16C__)
+    const HalfOfFloats low = (HalfOfFloats)_mm256_cvtph_ps(_mm_loadu_si128((const __m128i*)address));
+    const HalfOfFloats high = (HalfOfFloats)_mm256_cvtph_ps(_mm_loadu_si128((const __m128i*)(address + 8)));
+    return __builtin_shufflevector(low, high, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
+#else
+    const Words bits = __builtin_convertvector(load<Shorts>(address), Words);
+    // Multiplying by 2^112 moves the exponent's bias and normalises subnormals, exactly.
+    const Words scale = Words{} + 0x77800000u;
+    const Floats magnitude = (Floats)((bits & 0x7FFFu) << 13) * (Floats)scale;
+    return (Floats)((Words)magnitude | ((bits & 0x8000u) << 16));
+#endif
+}
+
+// e^x to 2 ulp: 0 below -87, and e^88 above 88 (Cody and Waite's reduction, degree 6).
+GPTOSS_INLINE Floats exponential(Floats x) {
+    const Ints underflow = x < broadcast(-87.0f);
+    x = select(underflow, broadcast(-87.0f), x);
+    x = select(x > broadcast(88.0f), broadcast(88.0f), x);
+    const Floats shifted = x * 1.44269504f + 12582912.0f; // 1.5 * 2^23: the integer part lands in the low bits
+    const Floats n = shifted - 12582912.0f;
+    const Floats r = (x - n * 0.693359375f) - n * -2.12194440e-4f;
+    Floats p = r * 1.9875691500e-4f + 1.3981999507e-3f;
+    p = p * r + 8.3334519073e-3f;
+    p = p * r + 4.1665795894e-2f;
+    p = p * r + 1.6666665459e-1f;
+    p = p * r + 5.0000001201e-1f;
+    p = p * r * r + r + 1.0f;
+    const Ints power = (__builtin_convertvector(n, Ints) + 127) << 23;
+    return select(underflow, Floats{}, p * (Floats)power);
+}
+
+} // namespace
+} // namespace gptoss::cpu
