@@ -132,9 +132,9 @@ void CpuBackend::begin(const Batch& batch) {
 
 void CpuBackend::embed(const TensorPlace& embedding) {
     const size_t size = config_.embedding_dim;
-    const uint16_t* const table = weights<uint16_t>(embedding.offset); // bf16 [V, E]
+    const DenseMatrix table = dense_matrix(embedding, nullptr, size); // [V, E]
     parallel(rows_.size(), size, [&](size_t row, uint32_t) {
-        kernels_.bf16_to_float(table + size_t{batch_->tokens[row]} * size, residual_.data() + row * size, size);
+        kernels_.dense_row(table, batch_->tokens[row], residual_.data() + row * size);
     });
 }
 
@@ -147,6 +147,14 @@ void CpuBackend::norm(const TensorPlace& gain) {
     });
 }
 
+DenseMatrix CpuBackend::dense_matrix(const TensorPlace& weight, const TensorPlace* bias, size_t num_inputs) const {
+    return {.values = weights<uint16_t>(weight.offset),
+            .codes = nullptr,
+            .scales = nullptr,
+            .bias = bias == nullptr ? nullptr : weights<uint16_t>(bias->offset),
+            .num_inputs = num_inputs};
+}
+
 void CpuBackend::linear(const TensorPlace& weight,
                         const TensorPlace* bias,
                         const std::vector<const float*>& inputs,
@@ -156,11 +164,9 @@ void CpuBackend::linear(const TensorPlace& weight,
                         bool add_to_output) {
     const size_t num_tasks = (num_outputs + kOutputsPerTask - 1) / kOutputsPerTask;
     parallel(num_tasks, kOutputsPerTask * num_inputs * inputs.size(), [&](size_t task, uint32_t thread) {
-        kernels_.linear({.weight = weights<uint16_t>(weight.offset),
-                         .bias = bias == nullptr ? nullptr : weights<uint16_t>(bias->offset),
+        kernels_.linear({.matrix = dense_matrix(weight, bias, num_inputs),
                          .inputs = inputs.data(),
                          .output = output.data(),
-                         .num_inputs = num_inputs,
                          .num_rows = inputs.size(),
                          .output_stride = num_outputs,
                          .first = task * kOutputsPerTask,

@@ -65,6 +65,7 @@ private:
     void rotate_and_cache(size_t block);
     // Runs a loop's tasks in the threads of the pool, or in this one if they are small.
     void parallel(size_t num_tasks, size_t operations_per_task, const ThreadPool::Task& task);
+    DenseMatrix dense_matrix(const TensorPlace& weight, const TensorPlace* bias, size_t num_inputs) const;
     // output = or += inputs . weight^T + bias for `inputs.size()` rows, with the outputs divided among the threads.
     void linear(const TensorPlace& weight,
                 const TensorPlace* bias,

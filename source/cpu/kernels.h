@@ -11,13 +11,20 @@
 
 namespace gptoss::cpu {
 
-// output[row] (+)= weight[first..last) . input[row] + bias
+// A dense matrix in one of two formats: bf16, or 8-bit codes with a scale for each 32 inputs (value = code * scale).
+struct DenseMatrix {
+    const uint16_t* values; // bf16 [outputs, num_inputs], or null: codes and scales
+    const int8_t* codes;    // [outputs, num_inputs]
+    const uint16_t* scales; // fp16 [outputs, num_inputs / 32], finite
+    const uint16_t* bias;   // bf16 [outputs], or null
+    size_t num_inputs;      // a multiple of 32
+};
+
+// output[row] (+)= matrix[first..last) . input[row] + bias
 struct LinearArguments {
-    const uint16_t* weight;     // bf16 [outputs, num_inputs]
-    const uint16_t* bias;       // bf16 [outputs], or null
+    DenseMatrix matrix;
     const float* const* inputs; // [num_rows] -> [num_inputs]
     float* output;              // [num_rows, output_stride]
-    size_t num_inputs;          // a multiple of 32
     size_t num_rows;
     size_t output_stride;
     size_t first; // the outputs of this call
@@ -84,8 +91,9 @@ struct Kernels {
     const char* name;
     // output = input * rsqrt(mean(input^2) + epsilon) * gain, [size], size a multiple of 32
     void (*rms_norm)(const float* input, const uint16_t* gain, float* output, size_t size, float epsilon);
-    void (*bf16_to_float)(const uint16_t* input, float* output, size_t size); // size a multiple of 32
-    void (*to_block_order)(const float* input, float* output, size_t size);   // size a multiple of 32
+    // output = row `row` of the matrix, [num_inputs], without bias
+    void (*dense_row)(const DenseMatrix& matrix, size_t row, float* output);
+    void (*to_block_order)(const float* input, float* output, size_t size); // size a multiple of 32
     void (*linear)(const LinearArguments& arguments);
     void (*expert_gate_up)(const ExpertGateUpArguments& arguments);
     void (*expert_down)(const ExpertDownArguments& arguments);

@@ -10,6 +10,7 @@
 
 #include "check.h"
 #include "cpu/instruction_set.h"
+#include "kernel_test_data.h"
 #include "number_formats.h"
 
 using namespace gptoss::cpu;
@@ -17,46 +18,6 @@ using namespace gptoss::cpu;
 namespace {
 
 constexpr size_t kHeadSize = 64;
-constexpr float kUntouched = 12345.0f; // what outputs hold before a call
-
-std::mt19937 random_bits(1);
-
-float normal(float deviation = 1.0f) {
-    return std::normal_distribution<float>(0.0f, deviation)(random_bits);
-}
-
-std::vector<float> random_floats(size_t size, float deviation = 1.0f) {
-    std::vector<float> values(size);
-    std::ranges::generate(values, [&] { return normal(deviation); });
-    return values;
-}
-
-uint16_t to_bf16(float value) {
-    return static_cast<uint16_t>(std::bit_cast<uint32_t>(value) >> 16);
-}
-
-std::vector<uint16_t> random_bf16(size_t size, float deviation = 1.0f) {
-    std::vector<uint16_t> values(size);
-    std::ranges::generate(values, [&] { return to_bf16(normal(deviation)); });
-    return values;
-}
-
-double bf16(uint16_t bits) {
-    return gptoss::bf16_to_float(bits);
-}
-
-std::vector<const float*> row_pointers(const std::vector<float>& values, size_t row_size) {
-    std::vector<const float*> rows;
-    for (size_t row = 0; row < values.size() / row_size; row++) {
-        rows.push_back(values.data() + row * row_size);
-    }
-    return rows;
-}
-
-// A few fp32 roundings of a sum whose terms' magnitudes add up to `magnitude`.
-double rounding(double magnitude) {
-    return 2e-6 * magnitude + 1e-30;
-}
 
 struct ExpertMatrix {
     size_t num_outputs;
@@ -104,30 +65,6 @@ double swiglu(double gate, double up, double limit) {
     gate = std::min(gate, limit);
     up = std::clamp(up, -limit, limit);
     return gate / (1.0 + std::exp(-1.702 * gate)) * (up + 1.0);
-}
-
-void call_linear(const Kernels& kernels,
-                 const std::vector<uint16_t>& weight,
-                 const uint16_t* bias,
-                 const std::vector<const float*>& inputs,
-                 size_t num_inputs,
-                 size_t first,
-                 size_t last,
-                 bool add,
-                 size_t num_outputs,
-                 std::vector<float>& output) {
-    std::vector<float> scratch(kLinearScratchRows * num_inputs);
-    kernels.linear({.weight = weight.data(),
-                    .bias = bias,
-                    .inputs = inputs.data(),
-                    .output = output.data(),
-                    .num_inputs = num_inputs,
-                    .num_rows = inputs.size(),
-                    .output_stride = num_outputs,
-                    .first = first,
-                    .last = last,
-                    .add_to_output = add,
-                    .scratch = scratch.data()});
 }
 
 std::vector<float> gate_up(const Kernels& kernels,
@@ -248,20 +185,6 @@ TEST(the_baseline_comes_first_and_names_are_distinct) {
     }
 }
 
-TEST(bf16_to_float_is_exact) {
-    std::vector<uint16_t> input(65536);
-    for (size_t i = 0; i < input.size(); i++) {
-        input[i] = static_cast<uint16_t>(i);
-    }
-    for (const Kernels* const kernels : available_kernels()) {
-        std::vector<float> output(input.size());
-        kernels->bf16_to_float(input.data(), output.data(), input.size());
-        for (size_t i = 0; i < input.size(); i++) {
-            CHECK_EQUAL(std::bit_cast<uint32_t>(output[i]), static_cast<uint32_t>(i) << 16);
-        }
-    }
-}
-
 TEST(block_order_puts_even_elements_before_odd_ones) {
     const std::vector<float> input = random_floats(96);
     for (const Kernels* const kernels : available_kernels()) {
@@ -301,65 +224,6 @@ TEST(rms_norm_of_zeros_is_zero) {
         std::vector<float> output(32, kUntouched);
         kernels->rms_norm(input.data(), gain.data(), output.data(), 32, 1e-5f);
         CHECK(std::ranges::all_of(output, [](float value) { return value == 0.0f; }));
-    }
-}
-
-TEST(linear_is_a_matrix_product_with_bias) {
-    constexpr size_t kNumOutputs = 37;
-    for (const Kernels* const kernels : available_kernels()) {
-        for (const size_t num_inputs : {32, 96, 2880}) {
-            const std::vector<uint16_t> weight = random_bf16(kNumOutputs * num_inputs);
-            const std::vector<uint16_t> bias = random_bf16(kNumOutputs);
-            for (const size_t num_rows : {1, 2, 3, 4, 5, 7, 8, 17}) {
-                const std::vector<float> input = random_floats(num_rows * num_inputs);
-                const bool with_bias = num_rows % 2 == 1;
-                const bool add = num_rows % 3 == 1;
-                const size_t first = num_rows % 4;
-                const size_t last = kNumOutputs - num_rows % 5;
-                std::vector<float> output(num_rows * kNumOutputs, kUntouched);
-                call_linear(*kernels, weight, with_bias ? bias.data() : nullptr, row_pointers(input, num_inputs),
-                            num_inputs, first, last, add, kNumOutputs, output);
-                for (size_t row = 0; row < num_rows; row++) {
-                    for (size_t i = 0; i < kNumOutputs; i++) {
-                        const float actual = output[row * kNumOutputs + i];
-                        if (i < first || i >= last) {
-                            CHECK_EQUAL(actual, kUntouched);
-                            continue;
-                        }
-                        double expected = (with_bias ? bf16(bias[i]) : 0.0) + (add ? kUntouched : 0.0);
-                        double magnitude = std::fabs(expected);
-                        for (size_t k = 0; k < num_inputs; k++) {
-                            const double term = bf16(weight[i * num_inputs + k]) * input[row * num_inputs + k];
-                            expected += term;
-                            magnitude += std::fabs(term);
-                        }
-                        CHECK_CLOSE(actual, expected, rounding(magnitude));
-                    }
-                }
-            }
-        }
-    }
-}
-
-TEST(linear_gives_the_same_bits_however_the_work_is_cut) {
-    constexpr size_t kNumInputs = 160;
-    constexpr size_t kNumOutputs = 19;
-    constexpr size_t kNumRows = 9;
-    const std::vector<uint16_t> weight = random_bf16(kNumOutputs * kNumInputs);
-    const std::vector<uint16_t> bias = random_bf16(kNumOutputs);
-    const std::vector<float> input = random_floats(kNumRows * kNumInputs);
-    const std::vector<const float*> rows = row_pointers(input, kNumInputs);
-    for (const Kernels* const kernels : available_kernels()) {
-        std::vector<float> together(kNumRows * kNumOutputs, 0.0f);
-        call_linear(*kernels, weight, bias.data(), rows, kNumInputs, 0, kNumOutputs, false, kNumOutputs, together);
-        for (size_t row = 0; row < kNumRows; row++) {
-            for (size_t output = 0; output < kNumOutputs; output++) {
-                std::vector<float> alone(kNumOutputs, 0.0f);
-                call_linear(*kernels, weight, bias.data(), {rows[row]}, kNumInputs, output, output + 1, false,
-                            kNumOutputs, alone);
-                CHECK_EQUAL(alone[output], together[row * kNumOutputs + output]);
-            }
-        }
     }
 }
 

@@ -15,12 +15,6 @@ void rms_norm(const float* input, const uint16_t* gain, float* output, size_t si
     }
 }
 
-void bf16_to_float(const uint16_t* input, float* output, size_t size) {
-    for (size_t i = 0; i < size; i += kLanes) {
-        store(output + i, load_bf16(input + i));
-    }
-}
-
 void to_block_order(const float* input, float* output, size_t size) {
     for (size_t i = 0; i < size; i++) {
         output[block_order(i)] = input[i];

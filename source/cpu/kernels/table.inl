@@ -30,7 +30,7 @@ namespace gptoss::cpu {
 
 extern const Kernels GPTOSS_KERNELS;
 const Kernels GPTOSS_KERNELS = {
-    GPTOSS_KERNELS_NAME, rms_norm, bf16_to_float, to_block_order, linear, expert_gate_up, expert_down, attention,
+    GPTOSS_KERNELS_NAME, rms_norm, dense_row, to_block_order, linear, expert_gate_up, expert_down, attention,
 };
 
 } // namespace gptoss::cpu

@@ -5,6 +5,7 @@ namespace {
 
 constexpr size_t kLanes = 16;
 constexpr size_t kMxfp4Block = 32;
+constexpr size_t kCodeBlock = 32; // 8-bit codes that share a scale
 constexpr size_t kHeadSize = 64;
 
 // Sixteen lanes, whatever the hardware's width: the compiler splits them.
@@ -15,6 +16,7 @@ typedef int32_t Ints __attribute__((vector_size(64)));
 typedef uint32_t Words __attribute__((vector_size(64)));
 typedef uint16_t Shorts __attribute__((vector_size(32)));
 typedef uint8_t Bytes __attribute__((vector_size(16)));
+typedef int8_t SignedBytes __attribute__((vector_size(16)));
 
 #if defined(__AVX512F__)
 // GCC 12 calls the intrinsics without a mask uses of an uninitialised value. With all lanes the code is the same.
@@ -83,6 +85,27 @@ GPTOSS_INLINE Floats load_half(const uint16_t* address) {
     const Floats magnitude = (Floats)((bits & 0x7FFFu) << 13) * (Floats)scale;
     return (Floats)((Words)magnitude | ((bits & 0x8000u) << 16));
 #endif
+}
+
+// A finite one.
+GPTOSS_INLINE float half_value(uint16_t bits) {
+#if defined(__F16C__)
+    return _cvtsh_ss(bits);
+#else
+    // As load_half.
+    const uint32_t scale_bits = 0x77800000u;
+    uint32_t word = (bits & 0x7FFFu) << 13;
+    float magnitude;
+    float scale;
+    memcpy(&magnitude, &word, sizeof(magnitude));
+    memcpy(&scale, &scale_bits, sizeof(scale));
+    magnitude *= scale;
+    return (bits & 0x8000u) != 0 ? -magnitude : magnitude;
+#endif
+}
+
+GPTOSS_INLINE Floats load_codes(const int8_t* address) {
+    return __builtin_convertvector(__builtin_convertvector(load<SignedBytes>(address), Ints), Floats);
 }
 
 // e^x to 2 ulp: 0 below -87, and e^88 above 88 (Cody and Waite's reduction, degree 6).

@@ -1,0 +1,173 @@
+// Dense layers, in every format, with every instruction set that this processor runs, against their definition in
+// double precision.
+#include <cmath>
+#include <string>
+
+#include "check.h"
+#include "cpu/instruction_set.h"
+#include "cpu/kernels.h"
+#include "kernel_test_data.h"
+
+using namespace gptoss::cpu;
+
+namespace {
+
+// A random matrix in one of the two formats.
+struct Weights {
+    size_t num_outputs;
+    size_t num_inputs;
+    std::vector<uint16_t> values; // bf16; empty: codes and scales
+    std::vector<int8_t> codes;
+    std::vector<uint16_t> scales;
+    std::vector<uint16_t> bias;
+
+    DenseMatrix view(bool with_bias = true) const {
+        return {.values = values.empty() ? nullptr : values.data(),
+                .codes = codes.data(),
+                .scales = scales.data(),
+                .bias = with_bias ? bias.data() : nullptr,
+                .num_inputs = num_inputs};
+    }
+
+    double weight(size_t output, size_t input) const {
+        const size_t index = output * num_inputs + input;
+        return values.empty() ? codes[index] * double{gptoss::half_to_float(scales[index / 32])} : bf16(values[index]);
+    }
+};
+
+Weights bf16_weights(size_t num_outputs, size_t num_inputs) {
+    return {num_outputs, num_inputs, random_bf16(num_outputs * num_inputs), {}, {}, random_bf16(num_outputs)};
+}
+
+Weights coded_weights(size_t num_outputs, size_t num_inputs) {
+    Weights weights = {num_outputs, num_inputs, {}, {}, {}, random_bf16(num_outputs)};
+    weights.codes.resize(num_outputs * num_inputs);
+    weights.scales.resize(num_outputs * num_inputs / 32);
+    std::ranges::generate(weights.codes, [] { return static_cast<int8_t>(random_bits()); });
+    std::ranges::generate(weights.scales, [] { return gptoss::float_to_half(std::fabs(normal(0.02f))); });
+    return weights;
+}
+
+const auto kFormats = {bf16_weights, coded_weights};
+
+void call_linear(const Kernels& kernels,
+                 const DenseMatrix& matrix,
+                 const std::vector<const float*>& inputs,
+                 size_t first,
+                 size_t last,
+                 bool add,
+                 size_t num_outputs,
+                 std::vector<float>& output) {
+    std::vector<float> scratch(kLinearScratchRows * matrix.num_inputs);
+    kernels.linear({.matrix = matrix,
+                    .inputs = inputs.data(),
+                    .output = output.data(),
+                    .num_rows = inputs.size(),
+                    .output_stride = num_outputs,
+                    .first = first,
+                    .last = last,
+                    .add_to_output = add,
+                    .scratch = scratch.data()});
+}
+
+} // namespace
+
+TEST(a_row_of_bf16_is_exact) {
+    Weights weights = {2048, 32, std::vector<uint16_t>(65536), {}, {}, std::vector<uint16_t>(2048)};
+    for (size_t i = 0; i < weights.values.size(); i++) {
+        weights.values[i] = static_cast<uint16_t>(i);
+    }
+    for (const Kernels* const kernels : available_kernels()) {
+        for (size_t row = 0; row < weights.num_outputs; row++) {
+            std::vector<float> output(32);
+            kernels->dense_row(weights.view(), row, output.data());
+            for (size_t i = 0; i < output.size(); i++) {
+                CHECK_EQUAL(std::bit_cast<uint32_t>(output[i]), static_cast<uint32_t>(row * 32 + i) << 16);
+            }
+        }
+    }
+}
+
+TEST(a_row_of_codes_is_exact_for_every_code_and_scale) {
+    // Every finite scale, subnormal and negative ones too, with a block of codes; every code comes with every 8th.
+    std::vector<uint16_t> scales;
+    for (uint32_t bits = 0; bits < 65536; bits++) {
+        if ((bits & 0x7C00) != 0x7C00) {
+            scales.push_back(static_cast<uint16_t>(bits));
+        }
+    }
+    Weights weights = {scales.size(), 32, {}, std::vector<int8_t>(scales.size() * 32), scales, {}};
+    weights.bias.resize(weights.num_outputs);
+    for (size_t i = 0; i < weights.codes.size(); i++) {
+        weights.codes[i] = static_cast<int8_t>(i);
+    }
+    for (const Kernels* const kernels : available_kernels()) {
+        for (size_t row = 0; row < weights.num_outputs; row++) {
+            std::vector<float> output(32);
+            kernels->dense_row(weights.view(), row, output.data());
+            for (size_t k = 0; k < output.size(); k++) {
+                CHECK_EQUAL(double{output[k]}, weights.weight(row, k));
+            }
+        }
+    }
+}
+
+TEST(linear_is_a_matrix_product_with_bias) {
+    constexpr size_t kNumOutputs = 37;
+    for (const Kernels* const kernels : available_kernels()) {
+        for (const auto format : kFormats) {
+            for (const size_t num_inputs : {32, 96, 2880}) {
+                const Weights weights = format(kNumOutputs, num_inputs);
+                for (const size_t num_rows : {1, 2, 3, 4, 5, 7, 8, 17}) {
+                    const std::vector<float> input = random_floats(num_rows * num_inputs);
+                    const bool with_bias = num_rows % 2 == 1;
+                    const bool add = num_rows % 3 == 1;
+                    const size_t first = num_rows % 4;
+                    const size_t last = kNumOutputs - num_rows % 5;
+                    std::vector<float> output(num_rows * kNumOutputs, kUntouched);
+                    call_linear(*kernels, weights.view(with_bias), row_pointers(input, num_inputs), first, last, add,
+                                kNumOutputs, output);
+                    for (size_t row = 0; row < num_rows; row++) {
+                        for (size_t i = 0; i < kNumOutputs; i++) {
+                            const float actual = output[row * kNumOutputs + i];
+                            if (i < first || i >= last) {
+                                CHECK_EQUAL(actual, kUntouched);
+                                continue;
+                            }
+                            double expected = (with_bias ? bf16(weights.bias[i]) : 0.0) + (add ? kUntouched : 0.0);
+                            double magnitude = std::fabs(expected);
+                            for (size_t k = 0; k < num_inputs; k++) {
+                                const double term = weights.weight(i, k) * input[row * num_inputs + k];
+                                expected += term;
+                                magnitude += std::fabs(term);
+                            }
+                            CHECK_CLOSE(actual, expected, rounding(magnitude));
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+TEST(linear_gives_the_same_bits_however_the_work_is_cut) {
+    constexpr size_t kNumInputs = 160;
+    constexpr size_t kNumOutputs = 19;
+    constexpr size_t kNumRows = 9;
+    for (const auto format : kFormats) {
+        const Weights weights = format(kNumOutputs, kNumInputs);
+        const std::vector<float> input = random_floats(kNumRows * kNumInputs);
+        const std::vector<const float*> rows = row_pointers(input, kNumInputs);
+        for (const Kernels* const kernels : available_kernels()) {
+            std::vector<float> together(kNumRows * kNumOutputs, 0.0f);
+            call_linear(*kernels, weights.view(), rows, 0, kNumOutputs, false, kNumOutputs, together);
+            for (size_t row = 0; row < kNumRows; row++) {
+                for (size_t output = 0; output < kNumOutputs; output++) {
+                    std::vector<float> alone(kNumOutputs, 0.0f);
+                    call_linear(*kernels, weights.view(), {rows[row]}, output, output + 1, false, kNumOutputs, alone);
+                    CHECK_EQUAL(alone[output], together[row * kNumOutputs + output]);
+                }
+            }
+        }
+    }
+}
