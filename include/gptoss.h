@@ -183,7 +183,9 @@ struct gptoss_memory_estimate {
 enum gptoss_data_type GPTOSS_INT {
     gptoss_data_type_bf16 = 0,
     gptoss_data_type_mxfp4_blocks = 1, /* 32 codes of 4 bits in 16 bytes */
-    gptoss_data_type_mxfp4_scales = 2  /* one byte b per 32 codes: 2^(b - 14 - 127) */
+    gptoss_data_type_mxfp4_scales = 2, /* one byte b per 32 codes: 2^(b - 14 - 127) */
+    gptoss_data_type_q8_codes = 3,     /* int8 [rows, columns]: value = code * scale */
+    gptoss_data_type_q8_scales = 4     /* fp16 [rows, columns / 32]: of 32 codes along a row */
 };
 
 /* addition: one tensor of the file. */

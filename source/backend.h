@@ -103,22 +103,22 @@ public:
     // `batch` must stay alive and unchanged until end().
     virtual void begin(const Batch& batch) = 0;
     // residual = embedding[tokens]
-    virtual void embed(const TensorPlace& embedding) = 0;
+    virtual void embed(const DensePlace& embedding) = 0;
     // q, k, v = rms_norm(residual) * gain . weight^T + bias. Rotates q and k; puts k and v into the cache of `block`.
     virtual void project_qkv(size_t block,
                              const TensorPlace& gain,
-                             const TensorPlace& weight,
+                             const DensePlace& weight,
                              const TensorPlace& bias) = 0;
     // attention_output = softmax(q . k with the sink as one more column) . v, over the keys that the block sees
     virtual void attend(size_t block, const TensorPlace& sinks) = 0;
     // residual += attention_output . weight^T + bias
-    virtual void project_attention_output(const TensorPlace& weight, const TensorPlace& bias) = 0;
+    virtual void project_attention_output(const DensePlace& weight, const TensorPlace& bias) = 0;
     // normalized = rms_norm(residual) * gain; routing = the highest of normalized . weight^T + bias, and their softmax
     virtual void route(const TensorPlace& gain, const TensorPlace& weight, const TensorPlace& bias) = 0;
     // residual += sum of routing weight * expert(normalized) over the chosen experts
     virtual void apply_experts(uint64_t experts_offset, const ExpertPlaces& expert) = 0;
     // logits = rms_norm(residual) * gain . weight^T, for the batch's logit rows only
-    virtual void unembed(const TensorPlace& gain, const TensorPlace& weight) = 0;
+    virtual void unembed(const TensorPlace& gain, const DensePlace& weight) = 0;
     // Waits until everything is done. The verbs' results are readable afterwards, until the next begin().
     virtual void end() = 0;
 

@@ -284,10 +284,11 @@ BlockPlaces read_block(Reader& reader, const ModelConfig& config) {
     const uint64_t attention_dim = uint64_t{config.head_dim} * config.num_heads;
     BlockPlaces block = {};
     block.attention_norm = reader.place(bf16_bytes(embedding_dim), "attention norm");
-    block.qkv_weight = reader.place(bf16_bytes(qkv_dim * embedding_dim), "qkv weight");
+    block.qkv_weight = bf16_matrix(reader.place(bf16_bytes(qkv_dim * embedding_dim), "qkv weight"));
     block.qkv_bias = reader.place(bf16_bytes(qkv_dim), "qkv bias", 1);
     block.attention_sinks = reader.place(bf16_bytes(config.num_heads), "attention sinks");
-    block.output_weight = reader.place(bf16_bytes(embedding_dim * attention_dim), "attention output weight");
+    block.output_weight =
+        bf16_matrix(reader.place(bf16_bytes(embedding_dim * attention_dim), "attention output weight"));
     block.output_bias = reader.place(bf16_bytes(embedding_dim), "attention output bias", 1);
     block.mlp_norm = reader.place(bf16_bytes(embedding_dim), "MLP norm");
     block.router_weight = reader.place(bf16_bytes(uint64_t{config.num_experts} * embedding_dim), "router weight");
@@ -331,13 +332,13 @@ ModelFile ModelFile::parse(std::span<const std::byte> bytes, const std::string& 
     reader.align(kSectionAlignment, "padding behind the header");
 
     const uint64_t vocabulary_bytes = bf16_bytes(uint64_t{config.vocabulary_size} * config.embedding_dim);
-    file.embedding_ = reader.place(vocabulary_bytes, "embedding");
+    file.embedding_ = bf16_matrix(reader.place(vocabulary_bytes, "embedding"));
     for (uint32_t block = 0; block < config.num_blocks; block++) {
         // Grows with the file that was really there, not with what the header promises.
         file.blocks_.push_back(read_block(reader, config));
     }
     file.final_norm_ = reader.place(bf16_bytes(config.embedding_dim), "final norm");
-    file.unembedding_ = reader.place(vocabulary_bytes, "unembedding");
+    file.unembedding_ = bf16_matrix(reader.place(vocabulary_bytes, "unembedding"));
 
     file.expert_ = expert_places(config);
     for (BlockPlaces& block : file.blocks_) {
@@ -386,7 +387,7 @@ gptoss_tensor ModelFile::tensor(size_t index) const {
     constexpr gptoss_data_type bf16 = gptoss_data_type_bf16;
 
     if (index == 0) {
-        return describe("embedding.weight", bf16, embedding_, 0, {V, E});
+        return describe("embedding.weight", bf16, embedding_.weight, 0, {V, E});
     }
     index -= 1;
     if (index < blocks_.size() * kTensorsPerBlock) {
@@ -397,13 +398,13 @@ gptoss_tensor ModelFile::tensor(size_t index) const {
             case 0:
                 return describe(prefix + "attn.norm.scale", bf16, block.attention_norm, 0, {E});
             case 1:
-                return describe(prefix + "attn.qkv.weight", bf16, block.qkv_weight, 0, {qkv_dim, E});
+                return describe(prefix + "attn.qkv.weight", bf16, block.qkv_weight.weight, 0, {qkv_dim, E});
             case 2:
                 return describe(prefix + "attn.qkv.bias", bf16, block.qkv_bias, 0, {qkv_dim});
             case 3:
                 return describe(prefix + "attn.sinks", bf16, block.attention_sinks, 0, {H});
             case 4:
-                return describe(prefix + "attn.out.weight", bf16, block.output_weight, 0, {E, H * D});
+                return describe(prefix + "attn.out.weight", bf16, block.output_weight.weight, 0, {E, H * D});
             case 5:
                 return describe(prefix + "attn.out.bias", bf16, block.output_bias, 0, {E});
             case 6:
@@ -419,7 +420,7 @@ gptoss_tensor ModelFile::tensor(size_t index) const {
         return describe("norm.scale", bf16, final_norm_, 0, {E});
     }
     if (index == 1) {
-        return describe("unembedding.weight", bf16, unembedding_, 0, {V, E});
+        return describe("unembedding.weight", bf16, unembedding_.weight, 0, {V, E});
     }
     index -= 2;
     const size_t expert_index = index / kTensorsPerExpert % num_experts;

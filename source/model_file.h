@@ -22,13 +22,28 @@ struct TensorPlace {
     uint64_t num_bytes;
 };
 
-// The shared (not expert) tensors of one block; all bf16. E embedding, H heads, G key/value heads, D head size.
+// A dense matrix [outputs, inputs], by rows: bf16, or 8-bit codes of which 32 along the inputs share a scale.
+struct DensePlace {
+    gptoss_data_type data_type; // bf16 or q8_codes
+    TensorPlace weight;         // bf16 or int8 [outputs, inputs]
+    TensorPlace scales;         // fp16 [outputs, inputs / 32] of codes, whose value is code * scale; else empty
+
+    bool is_q8() const { return data_type == gptoss_data_type_q8_codes; }
+};
+
+// A matrix that is never anything but bf16.
+constexpr DensePlace bf16_matrix(const TensorPlace& weight) {
+    return {gptoss_data_type_bf16, weight, {}};
+}
+
+// The shared (not expert) tensors of one block; vectors and the router's matrix are bf16. E embedding, H heads, G
+// key/value heads, D head size.
 struct BlockPlaces {
     TensorPlace attention_norm;  // [E]
-    TensorPlace qkv_weight;      // [(H + 2G) D, E], RoPE pairs adjacent, q scaled by 0.5 and k by 0.25
+    DensePlace qkv_weight;       // [(H + 2G) D, E], RoPE pairs adjacent, q scaled by 0.5 and k by 0.25
     TensorPlace qkv_bias;        // [(H + 2G) D]
     TensorPlace attention_sinks; // [H]
-    TensorPlace output_weight;   // [E, H D]
+    DensePlace output_weight;    // [E, H D]
     TensorPlace output_bias;     // [E]
     TensorPlace mlp_norm;        // [E]
     TensorPlace router_weight;   // [experts, E]
@@ -63,9 +78,9 @@ public:
 
     const ModelConfig& config() const { return config_; }
     const TokenizerPlaces& tokenizer() const { return tokenizer_; }
-    const TensorPlace& embedding() const { return embedding_; }     // bf16 [V, E]
-    const TensorPlace& final_norm() const { return final_norm_; }   // bf16 [E]
-    const TensorPlace& unembedding() const { return unembedding_; } // bf16 [V, E]
+    const DensePlace& embedding() const { return embedding_; }     // [V, E]
+    const TensorPlace& final_norm() const { return final_norm_; }  // bf16 [E]
+    const DensePlace& unembedding() const { return unembedding_; } // [V, E]
     const BlockPlaces& block(size_t index) const { return blocks_[index]; }
     const ExpertPlaces& expert() const { return expert_; }
 
@@ -78,9 +93,9 @@ private:
 
     ModelConfig config_{};
     TokenizerPlaces tokenizer_{};
-    TensorPlace embedding_{};
+    DensePlace embedding_{};
     TensorPlace final_norm_{};
-    TensorPlace unembedding_{};
+    DensePlace unembedding_{};
     std::vector<BlockPlaces> blocks_;
     ExpertPlaces expert_{};
 };

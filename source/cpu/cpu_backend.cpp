@@ -130,7 +130,7 @@ void CpuBackend::begin(const Batch& batch) {
     workspace_bytes_ = num_floats * sizeof(float) + rotations_.capacity() * sizeof(Rotation);
 }
 
-void CpuBackend::embed(const TensorPlace& embedding) {
+void CpuBackend::embed(const DensePlace& embedding) {
     const size_t size = config_.embedding_dim;
     const DenseMatrix table = dense_matrix(embedding, nullptr, size); // [V, E]
     parallel(rows_.size(), size, [&](size_t row, uint32_t) {
@@ -147,15 +147,16 @@ void CpuBackend::norm(const TensorPlace& gain) {
     });
 }
 
-DenseMatrix CpuBackend::dense_matrix(const TensorPlace& weight, const TensorPlace* bias, size_t num_inputs) const {
-    return {.values = weights<uint16_t>(weight.offset),
-            .codes = nullptr,
-            .scales = nullptr,
+DenseMatrix CpuBackend::dense_matrix(const DensePlace& weight, const TensorPlace* bias, size_t num_inputs) const {
+    const bool is_q8 = weight.is_q8();
+    return {.values = is_q8 ? nullptr : weights<uint16_t>(weight.weight.offset),
+            .codes = is_q8 ? weights<int8_t>(weight.weight.offset) : nullptr,
+            .scales = is_q8 ? weights<uint16_t>(weight.scales.offset) : nullptr,
             .bias = bias == nullptr ? nullptr : weights<uint16_t>(bias->offset),
             .num_inputs = num_inputs};
 }
 
-void CpuBackend::linear(const TensorPlace& weight,
+void CpuBackend::linear(const DensePlace& weight,
                         const TensorPlace* bias,
                         const std::vector<const float*>& inputs,
                         size_t num_inputs,
@@ -176,10 +177,7 @@ void CpuBackend::linear(const TensorPlace& weight,
     });
 }
 
-void CpuBackend::project_qkv(size_t block,
-                             const TensorPlace& gain,
-                             const TensorPlace& weight,
-                             const TensorPlace& bias) {
+void CpuBackend::project_qkv(size_t block, const TensorPlace& gain, const DensePlace& weight, const TensorPlace& bias) {
     norm(gain);
     const size_t qkv_dim = size_t{config_.head_dim} * (config_.num_heads + 2 * size_t{config_.num_kv_heads});
     linear(weight, &bias, normalized_rows_, config_.embedding_dim, qkv_, qkv_dim, false);
@@ -242,7 +240,7 @@ void CpuBackend::attend(size_t block, const TensorPlace& sinks) {
     });
 }
 
-void CpuBackend::project_attention_output(const TensorPlace& weight, const TensorPlace& bias) {
+void CpuBackend::project_attention_output(const DensePlace& weight, const TensorPlace& bias) {
     linear(weight, &bias, attention_output_rows_, size_t{config_.num_heads} * kHeadDim, residual_,
            config_.embedding_dim, true);
 }
@@ -251,7 +249,7 @@ void CpuBackend::route(const TensorPlace& gain, const TensorPlace& weight, const
     norm(gain);
     const size_t num_experts = config_.num_experts;
     const size_t num_active = config_.num_active_experts;
-    linear(weight, &bias, normalized_rows_, config_.embedding_dim, router_logits_, num_experts, false);
+    linear(bf16_matrix(weight), &bias, normalized_rows_, config_.embedding_dim, router_logits_, num_experts, false);
     for (size_t row = 0; row < rows_.size(); row++) {
         const float* const logits = router_logits_.data() + row * num_experts;
         uint32_t* const chosen = chosen_experts_.data() + row * num_active;
@@ -367,7 +365,7 @@ void CpuBackend::apply_experts(uint64_t experts_offset, const ExpertPlaces& expe
     });
 }
 
-void CpuBackend::unembed(const TensorPlace& gain, const TensorPlace& weight) {
+void CpuBackend::unembed(const TensorPlace& gain, const DensePlace& weight) {
     norm(gain);
     std::vector<const float*> inputs;
     for (const uint32_t row : batch_->logit_rows) {

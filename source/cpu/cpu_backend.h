@@ -29,16 +29,13 @@ public:
     static size_t workspace_bytes_for(const ModelConfig& config, size_t num_threads, size_t num_rows);
 
     void begin(const Batch& batch) override;
-    void embed(const TensorPlace& embedding) override;
-    void project_qkv(size_t block,
-                     const TensorPlace& gain,
-                     const TensorPlace& weight,
-                     const TensorPlace& bias) override;
+    void embed(const DensePlace& embedding) override;
+    void project_qkv(size_t block, const TensorPlace& gain, const DensePlace& weight, const TensorPlace& bias) override;
     void attend(size_t block, const TensorPlace& sinks) override;
-    void project_attention_output(const TensorPlace& weight, const TensorPlace& bias) override;
+    void project_attention_output(const DensePlace& weight, const TensorPlace& bias) override;
     void route(const TensorPlace& gain, const TensorPlace& weight, const TensorPlace& bias) override;
     void apply_experts(uint64_t experts_offset, const ExpertPlaces& expert) override;
-    void unembed(const TensorPlace& gain, const TensorPlace& weight) override;
+    void unembed(const TensorPlace& gain, const DensePlace& weight) override;
     void end() override {}
     std::span<const float> logits(size_t index) const override;
 
@@ -65,9 +62,9 @@ private:
     void rotate_and_cache(size_t block);
     // Runs a loop's tasks in the threads of the pool, or in this one if they are small.
     void parallel(size_t num_tasks, size_t operations_per_task, const ThreadPool::Task& task);
-    DenseMatrix dense_matrix(const TensorPlace& weight, const TensorPlace* bias, size_t num_inputs) const;
+    DenseMatrix dense_matrix(const DensePlace& weight, const TensorPlace* bias, size_t num_inputs) const;
     // output = or += inputs . weight^T + bias for `inputs.size()` rows, with the outputs divided among the threads.
-    void linear(const TensorPlace& weight,
+    void linear(const DensePlace& weight,
                 const TensorPlace* bias,
                 const std::vector<const float*>& inputs,
                 size_t num_inputs,

@@ -163,16 +163,16 @@ void MetalBackend::fail_if_lost() const {
 
 // ---- The verbs. Each begins with a barrier, behind which it sees what the verbs before it wrote.
 
-void MetalBackend::embed(const TensorPlace& embedding) {
-    launch_embed(*encoder_, config_, num_rows_, tokens_, weights_.at(embedding), workspace_.residual());
+void MetalBackend::embed(const DensePlace& embedding) {
+    launch_embed(*encoder_, config_, num_rows_, tokens_, weights_.at(embedding.weight), workspace_.residual());
 }
 
 void MetalBackend::project_qkv(size_t block,
                                const TensorPlace& gain,
-                               const TensorPlace& weight,
+                               const DensePlace& weight,
                                const TensorPlace& bias) {
     const DenseMatrix matrix = {(config_.num_heads + 2 * config_.num_kv_heads) * config_.head_dim,
-                                config_.embedding_dim, weights_.at(weight)};
+                                config_.embedding_dim, weights_.at(weight.weight)};
     encoder_->barrier();
     if (form() == RowForm::one) {
         const auto& storage = static_cast<const MetalKvStorage&>(*spans_.front().storage);
@@ -205,8 +205,9 @@ void MetalBackend::attend(size_t block, const TensorPlace& sinks) {
         workspace_.attention());
 }
 
-void MetalBackend::project_attention_output(const TensorPlace& weight, const TensorPlace& bias) {
-    const DenseMatrix matrix = {config_.embedding_dim, config_.num_heads * config_.head_dim, weights_.at(weight)};
+void MetalBackend::project_attention_output(const DensePlace& weight, const TensorPlace& bias) {
+    const DenseMatrix matrix = {config_.embedding_dim, config_.num_heads * config_.head_dim,
+                                weights_.at(weight.weight)};
     encoder_->barrier();
     launch_projection(*encoder_, form(), Epilogue::add, num_rows_, matrix, weights_.at(bias),
                       workspace_.attention_output(), workspace_.residual());
@@ -234,8 +235,8 @@ void MetalBackend::apply_experts(uint64_t experts_offset, const ExpertPlaces& ex
                    workspace_.experts());
 }
 
-void MetalBackend::unembed(const TensorPlace& gain, const TensorPlace& weight) {
-    const DenseMatrix matrix = {config_.vocabulary_size, config_.embedding_dim, weights_.at(weight)};
+void MetalBackend::unembed(const TensorPlace& gain, const DensePlace& weight) {
+    const DenseMatrix matrix = {config_.vocabulary_size, config_.embedding_dim, weights_.at(weight.weight)};
     const size_t row_bytes = config_.embedding_dim * sizeof(float);
     const Slice residual = workspace_.residual();
     encoder_->barrier();

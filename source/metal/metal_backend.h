@@ -43,16 +43,13 @@ public:
     std::unique_ptr<TokenStream> start_stream(const StreamStart& start) override;
 
     void begin(const Batch& batch) override;
-    void embed(const TensorPlace& embedding) override;
-    void project_qkv(size_t block,
-                     const TensorPlace& gain,
-                     const TensorPlace& weight,
-                     const TensorPlace& bias) override;
+    void embed(const DensePlace& embedding) override;
+    void project_qkv(size_t block, const TensorPlace& gain, const DensePlace& weight, const TensorPlace& bias) override;
     void attend(size_t block, const TensorPlace& sinks) override;
-    void project_attention_output(const TensorPlace& weight, const TensorPlace& bias) override;
+    void project_attention_output(const DensePlace& weight, const TensorPlace& bias) override;
     void route(const TensorPlace& gain, const TensorPlace& weight, const TensorPlace& bias) override;
     void apply_experts(uint64_t experts_offset, const ExpertPlaces& expert) override;
-    void unembed(const TensorPlace& gain, const TensorPlace& weight) override;
+    void unembed(const TensorPlace& gain, const DensePlace& weight) override;
     void end() override;
     std::span<const float> logits(size_t index) const override;
 

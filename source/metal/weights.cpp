@@ -12,21 +12,27 @@ namespace gptoss::metal {
 std::vector<FileRegion> weight_regions(const ModelFile& file) {
     std::vector<FileRegion> regions;
     const auto add = [&regions](const TensorPlace& place) { regions.push_back({place.offset, place.num_bytes}); };
-    add(file.embedding());
+    const auto add_dense = [&add](const DensePlace& place) {
+        add(place.weight);
+        if (place.is_q8()) {
+            add(place.scales);
+        }
+    };
+    add_dense(file.embedding());
     for (size_t index = 0; index < file.config().num_blocks; index++) {
         const BlockPlaces& block = file.block(index);
         add(block.attention_norm);
-        add(block.qkv_weight);
+        add_dense(block.qkv_weight);
         add(block.qkv_bias);
         add(block.attention_sinks);
-        add(block.output_weight);
+        add_dense(block.output_weight);
         add(block.output_bias);
         add(block.mlp_norm);
         add(block.router_weight);
         add(block.router_bias);
     }
     add(file.final_norm());
-    add(file.unembedding());
+    add_dense(file.unembedding());
     const ExpertPlaces& expert = file.expert();
     for (size_t index = 0; index < file.config().num_blocks; index++) {
         regions.push_back({file.block(index).experts_offset,

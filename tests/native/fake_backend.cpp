@@ -16,6 +16,7 @@ namespace {
 
 using gptoss::Backend;
 using gptoss::Batch;
+using gptoss::DensePlace;
 using gptoss::KvStorage;
 using gptoss::RingSnapshot;
 using gptoss::SampledToken;
@@ -314,7 +315,7 @@ public:
             }
         }
     }
-    void embed(const TensorPlace&) override {
+    void embed(const DensePlace&) override {
         size_t row = 0;
         for (const gptoss::Span& span : batch_->spans) {
             for (size_t i = 0; i < span.num_tokens; i++) {
@@ -322,12 +323,12 @@ public:
             }
         }
     }
-    void project_qkv(size_t, const TensorPlace&, const TensorPlace&, const TensorPlace&) override {}
+    void project_qkv(size_t, const TensorPlace&, const DensePlace&, const TensorPlace&) override {}
     void attend(size_t, const TensorPlace&) override {}
-    void project_attention_output(const TensorPlace&, const TensorPlace&) override {}
+    void project_attention_output(const DensePlace&, const TensorPlace&) override {}
     void route(const TensorPlace&, const TensorPlace&, const TensorPlace&) override {}
     void apply_experts(uint64_t, const gptoss::ExpertPlaces&) override {}
-    void unembed(const TensorPlace&, const TensorPlace&) override {}
+    void unembed(const TensorPlace&, const DensePlace&) override {}
     void end() override {
         if (comes_due(controls_->failing_batch)) {
             gptoss::fail(gptoss_status_internal_error, "The batch failed.");
