@@ -1,0 +1,1 @@
+"""What `gptoss bench` runs, and the models with random weights that it may run on."""

@@ -1,0 +1,125 @@
+"""A model.bin with random weights: written once, recognised and used again."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gptoss.bench.random_weights import random_checkpoint
+from gptoss.bench.shapes import Shape
+from gptoss.convert.byte_counts import format_bytes
+from gptoss.convert.checkpoint import OPENAI_LAYOUT
+from gptoss.convert.checkpoint_config import parse_config
+from gptoss.convert.checkpoint_weights import find_weights
+from gptoss.convert.conversion import Progress
+from gptoss.convert.file_header import file_header
+from gptoss.convert.file_items import Item, Workspace
+from gptoss.convert.file_layout import PlacedItem, lay_out_file
+from gptoss.convert.output_file import OutputFile
+from gptoss.convert.problems import conversion_error
+from gptoss.convert.safetensors_file import TensorBytes
+from gptoss.convert.tokenizer_source import Vocabulary, load_vocabulary
+from gptoss.errors import GptossError
+
+SEED = 0
+# Written at once, between two reports of progress.
+PIECE_BYTES = 8 * 2**20
+
+
+class SyntheticFileError(GptossError):
+    """A file of random weights cannot be written, or is not what it should be."""
+
+
+@dataclass(frozen=True)
+class SyntheticFile:
+    """What a file of random weights holds, byte by byte."""
+
+    shape: Shape
+    items: list[PlacedItem]
+
+    @property
+    def num_bytes(self) -> int:
+        """The file's size."""
+        return self.items[-1].end
+
+
+def plan_file(shape: Shape, vocabulary: Vocabulary | None = None) -> SyntheticFile:
+    """Lay the file out; nothing is drawn or written. `vocabulary`: None for the real models' own.
+
+    ConversionError: the shape cannot be expressed, with every reason.
+    """
+    problems: list[str] = []
+    warnings: list[str] = []
+    checkpoint = random_checkpoint(shape, SEED)
+    if vocabulary is None:
+        vocabulary = load_vocabulary(None, checkpoint.directory, warnings)
+    config = parse_config(shape.config, OPENAI_LAYOUT, problems, warnings)
+    if config is None:
+        raise conversion_error(Path(shape.name), problems)
+    weights = find_weights(checkpoint, config, vocabulary.num_tokens, problems, warnings)
+    if problems:
+        raise conversion_error(Path(shape.name), problems)
+    header = file_header(config, vocabulary)
+    return SyntheticFile(shape, lay_out_file(header, config, weights))
+
+
+def write_file(plan: SyntheticFile, path: Path, progress: Progress, *, replace: bool) -> None:
+    """Write the file; it appears under its name when it is complete, or else not at all.
+
+    SyntheticFileError: the disk has too little space, which is found out before anything is
+    written. ConversionError: writing failed.
+    """
+    check_space(path, plan.num_bytes)
+    workspace = Workspace()
+    with OutputFile(path, force=replace) as output:
+        for placed in plan.items:
+            output.write(bytes(placed.offset - output.num_bytes))
+            for piece in _contents(placed.item, workspace):
+                output.write(piece)
+                progress("writing random weights", output.num_bytes, plan.num_bytes)
+        output.commit()
+
+
+def check_space(path: Path, num_bytes: int) -> None:
+    """SyntheticFileError unless a file of this size fits the disk of the folder."""
+    free = shutil.disk_usage(path.parent).free
+    if free < num_bytes:
+        raise SyntheticFileError(
+            f"The random weights take {format_bytes(num_bytes)}, but only {format_bytes(free)} are "
+            f"free in {path.parent}: give a file on another disk with --synthetic-file, or fewer "
+            "--blocks."
+        )
+
+
+def _contents(item: Item, workspace: Workspace) -> Iterator[NDArray[Any]]:
+    for piece in item.pieces(workspace):
+        yield workspace.read(piece) if isinstance(piece, TensorBytes) else piece
+
+
+def difference(plan: SyntheticFile, path: Path) -> str | None:
+    """Why an existing file is not the planned one, as a clause; None if it is.
+
+    Compares the size, the header, and the first bytes of the first and the last tensor: a file that
+    was written under this name is complete, and no trained model begins with these numbers.
+    """
+    size = path.stat().st_size
+    if size != plan.num_bytes:
+        return f"it has {size} bytes instead of {plan.num_bytes}"
+    workspace = Workspace()
+    with path.open("rb") as file:
+        for what, placed in (
+            ("header", plan.items[0]),
+            ("first tensor", plan.items[1]),
+            ("last tensor", plan.items[-1]),
+        ):
+            expected = np.ascontiguousarray(next(_contents(placed.item, workspace))).tobytes()
+            file.seek(placed.offset)
+            if file.read(len(expected)) != expected:
+                return f"its {what} is another"
+    return None
