@@ -116,6 +116,13 @@ enum gptoss_backend GPTOSS_INT {
     gptoss_backend_metal = 2
 };
 
+/* addition: how a backend computes where there is a choice between speed and the last digits (docs/accuracy.md). */
+enum gptoss_precision GPTOSS_INT {
+    /* The fastest arithmetic whose probabilities stay within a KL divergence of 1e-3 of exact ones, on average. */
+    gptoss_precision_default = 0,
+    gptoss_precision_exact = 1 /* activations are fp32 in every product, and sums too */
+};
+
 /* addition: where a backend runs. */
 struct gptoss_device_info {
     enum gptoss_backend backend; /* never auto */
@@ -136,8 +143,9 @@ GPTOSS_ABI enum gptoss_status gptoss_get_device_info(enum gptoss_backend backend
  */
 struct gptoss_model_options {
     size_t size;
-    enum gptoss_backend backend; /* default: auto */
-    uint32_t num_threads;        /* of the CPU backend, the caller's included; 0: one per available processor */
+    enum gptoss_backend backend;     /* default: auto */
+    uint32_t num_threads;            /* of the CPU backend, the caller's included; 0: one per available processor */
+    enum gptoss_precision precision; /* of the CPU backend; the Metal backend always computes in exact precision */
 };
 
 /* addition: the header of a model file (docs/model-format.md). */
@@ -226,6 +234,8 @@ GPTOSS_ABI enum gptoss_status gptoss_model_get_config(gptoss_model_t model, stru
 /* The backend that was chosen: never auto. */
 GPTOSS_ABI enum gptoss_status gptoss_model_get_backend(gptoss_model_t model, enum gptoss_backend* backend_out);
 GPTOSS_ABI enum gptoss_status gptoss_model_get_num_threads(gptoss_model_t model, uint32_t* num_threads_out);
+/* The precision that it computes in: always exact with the Metal backend. */
+GPTOSS_ABI enum gptoss_status gptoss_model_get_precision(gptoss_model_t model, enum gptoss_precision* precision_out);
 GPTOSS_ABI enum gptoss_status gptoss_model_get_memory_use(gptoss_model_t model, struct gptoss_memory_use* memory_out);
 /* Bytes of key/value cache of one context that holds `num_tokens` tokens, with the default batch size. */
 GPTOSS_ABI enum gptoss_status gptoss_model_get_kv_cache_size(gptoss_model_t model,

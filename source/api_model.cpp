@@ -64,7 +64,7 @@ gptoss_status gptoss_model_create(const char* path, const gptoss_model_options* 
         require(model_out, "model_out");
         const gptoss_model_options chosen = read_options(options, {}, "gptoss_model_options");
         auto handle = std::make_unique<gptoss_model>();
-        handle->model = std::make_shared<const gptoss::Model>(path, chosen.backend, chosen.num_threads);
+        handle->model = std::make_shared<const gptoss::Model>(path, chosen);
         *model_out = handle.release();
     });
 }
@@ -119,6 +119,14 @@ gptoss_status gptoss_model_get_num_threads(gptoss_model_t model, uint32_t* num_t
         require(model, "model");
         require(num_threads_out, "num_threads_out");
         *num_threads_out = model->model->backend().num_threads();
+    });
+}
+
+gptoss_status gptoss_model_get_precision(gptoss_model_t model, gptoss_precision* precision_out) {
+    return guarded([&] {
+        require(model, "model");
+        require(precision_out, "precision_out");
+        *precision_out = model->model->backend().precision();
     });
 }
 

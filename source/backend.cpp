@@ -28,6 +28,16 @@ constexpr bool kAutoTriesMetal = false;
          ": expected auto (0), cpu (1) or metal (2).");
 }
 
+void check_precision(gptoss_precision precision) {
+    switch (precision) {
+        case gptoss_precision_default:
+        case gptoss_precision_exact:
+            return;
+    }
+    fail(gptoss_status_invalid_argument, "Unknown precision ", static_cast<int>(precision),
+         ": expected default (0) or exact (1).");
+}
+
 #if defined(GPTOSS_METAL)
 
 void check_metal() {
@@ -134,11 +144,11 @@ gptoss_memory_estimate estimate_memory(gptoss_backend kind,
     return estimate;
 }
 
-std::unique_ptr<Backend> create_backend(gptoss_backend kind,
-                                        uint32_t num_threads,
+std::unique_ptr<Backend> create_backend(const gptoss_model_options& options,
                                         std::shared_ptr<const MappedFile> mapping,
                                         std::shared_ptr<const ModelFile> file) {
-    switch (kind) {
+    check_precision(options.precision);
+    switch (options.backend) {
         case gptoss_backend_auto:
             if (kAutoTriesMetal) {
                 try {
@@ -152,11 +162,12 @@ std::unique_ptr<Backend> create_backend(gptoss_backend kind,
             }
             [[fallthrough]];
         case gptoss_backend_cpu:
-            return std::make_unique<cpu::CpuBackend>(num_threads, std::move(mapping), std::move(file));
+            return std::make_unique<cpu::CpuBackend>(options.num_threads, options.precision, std::move(mapping),
+                                                     std::move(file));
         case gptoss_backend_metal:
             return create_metal(std::move(mapping), std::move(file));
     }
-    fail_unknown(kind);
+    fail_unknown(options.backend);
 }
 
 } // namespace gptoss

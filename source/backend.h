@@ -79,6 +79,7 @@ public:
 
     virtual gptoss_backend kind() const = 0;
     virtual uint32_t num_threads() const = 0;
+    virtual gptoss_precision precision() const = 0;
     // Bytes of activations allocated so far. Safe while another thread runs a batch.
     virtual size_t workspace_bytes() const = 0;
 
@@ -126,16 +127,15 @@ public:
     virtual std::span<const float> logits(size_t index) const = 0;
 };
 
-// Creates the backend that `kind` asks for; fails with unsupported_system if it is not in this build or machine.
-std::unique_ptr<Backend> create_backend(gptoss_backend kind,
-                                        uint32_t num_threads,
+// Creates the backend that the options ask for; fails with unsupported_system if it is not in this build or machine.
+std::unique_ptr<Backend> create_backend(const gptoss_model_options& options,
                                         std::shared_ptr<const MappedFile> mapping,
                                         std::shared_ptr<const ModelFile> file);
 
 // The backend that `kind` stands for: never auto. Fails with unsupported_system if it is not in this build or machine.
 gptoss_backend resolve_backend(gptoss_backend kind);
 
-// What gptoss.h says of them, without a model that uses the backend. num_threads: as in create_backend.
+// What gptoss.h says of them, without a model that uses the backend. num_threads: of gptoss_model_options.
 gptoss_device_info get_device_info(gptoss_backend kind);
 gptoss_memory_estimate estimate_memory(gptoss_backend kind,
                                        uint32_t num_threads,

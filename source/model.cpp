@@ -5,9 +5,9 @@
 
 namespace gptoss {
 
-Model::Model(const std::string& path, gptoss_backend backend, uint32_t num_threads)
+Model::Model(const std::string& path, const gptoss_model_options& options)
     : Model(path, [&](std::shared_ptr<const MappedFile> mapping, std::shared_ptr<const ModelFile> file) {
-          return create_backend(backend, num_threads, std::move(mapping), std::move(file));
+          return create_backend(options, std::move(mapping), std::move(file));
       }) {}
 
 Model::Model(const std::string& path, const BackendFactory& create)

@@ -19,7 +19,7 @@ public:
     using BackendFactory =
         std::function<std::unique_ptr<Backend>(std::shared_ptr<const MappedFile>, std::shared_ptr<const ModelFile>)>;
 
-    Model(const std::string& path, gptoss_backend backend, uint32_t num_threads);
+    Model(const std::string& path, const gptoss_model_options& options);
     // With a backend of the caller's making.
     Model(const std::string& path, const BackendFactory& create);
 

@@ -291,6 +291,7 @@ class TestJson:
             "is_demo": True,
             "backend": model.backend,
             "threads": model.threads,
+            "precision": model.precision,
         }
         assert report["sampling"] == {
             "seed": 5,
@@ -381,6 +382,9 @@ class TestLimits:
             assert error.startswith("gptoss: ")
             assert str(length) in error
             assert str(len(prompt)) in error
+
+    def test_exact_is_the_engine_s_precision(self, capsys: pytest.CaptureFixture[str]) -> None:
+        assert generate_json(capsys, *SUM, "--exact")["model"]["precision"] == "exact"
 
     def test_the_number_of_threads_is_the_engine_s(
         self, capsys: pytest.CaptureFixture[str]

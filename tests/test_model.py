@@ -90,6 +90,20 @@ def test_number_of_threads_out_of_range_is_refused(threads: int) -> None:
         gptoss.Model(model_path(), threads=threads)
 
 
+@pytest.mark.parametrize("precision", ["default", "exact"])
+def test_precision_of_the_cpu_backend_is_the_one_asked_for(precision: str) -> None:
+    assert gptoss.Model(model_path(), backend="cpu", precision=precision).precision == precision
+
+
+def test_precision_is_the_default_unless_asked_for() -> None:
+    assert gptoss.Model(model_path(), backend="cpu").precision == "default"
+
+
+def test_unknown_precision_is_refused_with_the_known_ones() -> None:
+    with pytest.raises(ValueError, match=r"default, exact, not 'fp8'"):
+        gptoss.Model(model_path(), precision="fp8")
+
+
 def test_unknown_backend_is_refused_with_the_known_ones() -> None:
     with pytest.raises(ValueError, match=r"auto.*cpu.*metal.*'cuda'"):
         gptoss.Model(model_path(), backend="cuda")

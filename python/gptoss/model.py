@@ -14,6 +14,8 @@ from gptoss import _native
 from gptoss.device import native_backend
 from gptoss.tokenizer import Tokenizer
 
+_PRECISIONS = {"default": _native.Precision.default, "exact": _native.Precision.exact}
+
 
 @dataclass(frozen=True)
 class ModelConfig:
@@ -103,6 +105,9 @@ class Model:
     `path`: a model.bin; None for the demo model inside the package, a tiny gpt-oss.
     `backend`: "auto" (the fastest of this build and machine), "cpu" or "metal".
     `threads`: of the CPU backend, the caller's included; None for one per processor.
+    `precision`: "default", the fastest arithmetic whose probabilities stay within a KL divergence
+    of 1e-3 on average, or "exact", fp32 activations in every product (docs/accuracy.md). The Metal
+    backend always computes in exact precision.
 
     Loading maps and validates the file and reads none of its weights.
 
@@ -117,25 +122,31 @@ class Model:
         path: str | os.PathLike[str] | None = None,
         backend: str = "auto",
         threads: int | None = None,
+        precision: str = "default",
     ) -> None:
-        chosen = native_backend(backend)
+        native = native_backend(backend)
         if threads is not None and not 1 <= threads <= 1024:
             raise ValueError(f"threads must be from 1 to 1024, or None, not {threads}.")
+        if precision not in _PRECISIONS:
+            raise ValueError(
+                f"precision must be one of {', '.join(_PRECISIONS)}, not {precision!r}."
+            )
+        chosen = (native, threads or 0, _PRECISIONS[precision])
         self.is_demo = path is None
         if path is None:
             # The mapping outlives the `with`: it keeps what it needs of an extracted file.
             with as_file(files("gptoss") / "data" / "demo-model.bin") as demo:
-                self._load(demo, chosen, threads)
+                self._load(demo, chosen)
         else:
-            self._load(Path(path), chosen, threads)
+            self._load(Path(path), chosen)
 
-    def _load(self, path: Path, backend: _native.Backend, threads: int | None) -> None:
+    def _load(self, path: Path, options: tuple[_native.Backend, int, _native.Precision]) -> None:
         self.path = path
         encoded = os.fsencode(path)
         if b"\0" in encoded:
             raise ValueError("path must not contain a NUL character.")
         try:
-            self._native = _native.Model(encoded, backend, threads or 0)
+            self._native = _native.Model(encoded, *options)
         except FileNotFoundError as error:
             raise FileNotFoundError(errno.ENOENT, str(error), str(path)) from None
 
@@ -164,6 +175,12 @@ class Model:
     def threads(self) -> int:
         """Threads of the CPU backend, the caller's included."""
         return self._native.num_threads()
+
+    @property
+    def precision(self) -> str:
+        """What it computes in: "default" or "exact"; always "exact" on the Metal backend."""
+        names = {native: name for name, native in _PRECISIONS.items()}
+        return names[self._native.precision()]
 
     @property
     def memory(self) -> MemoryUse:

@@ -185,8 +185,8 @@ void selftest_kernels(gptoss_backend backend, py::function callback) {
 
 class Model {
 public:
-    Model(const std::string& path, gptoss_backend backend, uint32_t num_threads) {
-        const gptoss_model_options options = {sizeof(options), backend, num_threads};
+    Model(const std::string& path, gptoss_backend backend, uint32_t num_threads, gptoss_precision precision) {
+        const gptoss_model_options options = {sizeof(options), backend, num_threads, precision};
         gptoss_model_t model = nullptr;
         gptoss_status status;
         {
@@ -242,6 +242,12 @@ public:
         uint32_t num_threads;
         check(gptoss_model_get_num_threads(model_.get(), &num_threads));
         return num_threads;
+    }
+
+    gptoss_precision precision() const {
+        gptoss_precision precision;
+        check(gptoss_model_get_precision(model_.get(), &precision));
+        return precision;
     }
 
     py::tuple memory_use() const {
@@ -512,15 +518,19 @@ PYBIND11_MODULE(_native, module) {
         .value("auto", gptoss_backend_auto)
         .value("cpu", gptoss_backend_cpu)
         .value("metal", gptoss_backend_metal);
+    py::enum_<gptoss_precision>(module, "Precision")
+        .value("default", gptoss_precision_default)
+        .value("exact", gptoss_precision_exact);
     module.def("device_info", &device_info, py::arg("backend"));
     module.def("selftest_kernels", &selftest_kernels, py::arg("backend"), py::arg("callback"));
 
     py::class_<Model, std::shared_ptr<Model>>(module, "Model")
-        .def(py::init<const std::string&, gptoss_backend, uint32_t>(), py::arg("path"), py::arg("backend"),
-             py::arg("num_threads"))
+        .def(py::init<const std::string&, gptoss_backend, uint32_t, gptoss_precision>(), py::arg("path"),
+             py::arg("backend"), py::arg("num_threads"), py::arg("precision"))
         .def("config", &Model::config_dict)
         .def("backend", &Model::backend)
         .def("num_threads", &Model::num_threads)
+        .def("precision", &Model::precision)
         .def("memory_use", &Model::memory_use)
         .def("kv_cache_size", &Model::kv_cache_size, py::arg("num_tokens"))
         .def("estimate_memory", &Model::estimate_memory, py::arg("backend"), py::arg("context_length"),

@@ -43,11 +43,13 @@ void fit(std::vector<Element>& buffer, size_t size) {
 } // namespace
 
 CpuBackend::CpuBackend(uint32_t num_threads,
+                       gptoss_precision precision,
                        std::shared_ptr<const MappedFile> mapping,
                        std::shared_ptr<const ModelFile> file)
     : mapping_(std::move(mapping)),
       file_(std::move(file)),
       config_(file_->config()),
+      precision_(precision),
       kernels_(choose_kernels()),
       rotary_embedding_(config_),
       pool_(num_threads) {

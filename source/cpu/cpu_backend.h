@@ -16,10 +16,14 @@ namespace gptoss::cpu {
 // key/value heads, D head size, I expert size, V vocabulary, A active experts.
 class CpuBackend final : public Backend {
 public:
-    CpuBackend(uint32_t num_threads, std::shared_ptr<const MappedFile> mapping, std::shared_ptr<const ModelFile> file);
+    CpuBackend(uint32_t num_threads,
+               gptoss_precision precision,
+               std::shared_ptr<const MappedFile> mapping,
+               std::shared_ptr<const ModelFile> file);
 
     gptoss_backend kind() const override { return gptoss_backend_cpu; }
     uint32_t num_threads() const override { return pool_.num_threads(); }
+    gptoss_precision precision() const override { return precision_; }
     size_t workspace_bytes() const override { return workspace_bytes_.load(); }
     std::unique_ptr<KvStorage> create_kv_storage(size_t max_tokens, size_t max_batch_tokens) const override;
     size_t kv_storage_bytes(size_t num_tokens, size_t max_batch_tokens) const override;
@@ -81,6 +85,7 @@ private:
     std::shared_ptr<const MappedFile> mapping_;
     std::shared_ptr<const ModelFile> file_;
     const ModelConfig& config_;
+    gptoss_precision precision_;
     const Kernels& kernels_;
     RotaryEmbedding rotary_embedding_;
     ThreadPool pool_;

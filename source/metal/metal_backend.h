@@ -35,6 +35,8 @@ public:
 
     gptoss_backend kind() const override { return gptoss_backend_metal; }
     uint32_t num_threads() const override { return 1; }
+    // Inputs of products are fp32 in every kernel (matmul_tile.h), so there is nothing to choose.
+    gptoss_precision precision() const override { return gptoss_precision_exact; }
     size_t workspace_bytes() const override { return workspace_.num_bytes(); }
     std::unique_ptr<KvStorage> create_kv_storage(size_t max_tokens, size_t max_batch_tokens) const override;
     size_t kv_storage_bytes(size_t num_tokens, size_t max_batch_tokens) const override;

@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <atomic>
 #include <cmath>
+#include <cstddef>
 #include <cstring>
 #include <memory>
 #include <numeric>
@@ -133,6 +134,9 @@ TEST(a_model_describes_itself) {
     uint32_t num_threads = 0;
     CHECK_SUCCESS(gptoss_model_get_num_threads(model.get(), &num_threads));
     CHECK_EQUAL(num_threads, 2u);
+    gptoss_precision precision = gptoss_precision_exact;
+    CHECK_SUCCESS(gptoss_model_get_precision(model.get(), &precision));
+    CHECK_EQUAL(precision, gptoss_precision_default);
     gptoss_memory_use memory = {};
     CHECK_SUCCESS(gptoss_model_get_memory_use(model.get(), &memory));
     const size_t file_size = builder::build_model_file(builder::small_config(), builder::byte_vocabulary(), 5).size();
@@ -293,6 +297,39 @@ TEST(failures_have_a_status_and_a_sentence_and_null_handles) {
     options.num_threads = 1u << 30;
     CHECK(gptoss_model_create(file.path().c_str(), &options, &model) != gptoss_status_success);
     CHECK(model == nullptr);
+}
+
+TEST(a_model_computes_in_the_precision_that_was_asked_for) {
+    const builder::TemporaryFile file(
+        builder::build_model_file(builder::small_config(), builder::byte_vocabulary(), 5));
+    gptoss_model_options options = {};
+    options.size = sizeof(options);
+    options.precision = gptoss_precision_exact;
+    gptoss_model_t model = nullptr;
+    CHECK_SUCCESS(gptoss_model_create(file.path().c_str(), &options, &model));
+    gptoss_precision precision = gptoss_precision_default;
+    CHECK_SUCCESS(gptoss_model_get_precision(model, &precision));
+    CHECK_EQUAL(precision, gptoss_precision_exact);
+    CHECK_SUCCESS(gptoss_model_release(model));
+
+    options.precision = static_cast<gptoss_precision>(2);
+    CHECK_STATUS(gptoss_status_invalid_argument, gptoss_model_create(file.path().c_str(), &options, &model));
+    CHECK(last_error_contains("Unknown precision 2"));
+    CHECK(model == nullptr);
+}
+
+TEST(options_of_a_program_that_knows_no_precision_are_taken) {
+    const builder::TemporaryFile file(
+        builder::build_model_file(builder::small_config(), builder::byte_vocabulary(), 5));
+    gptoss_model_options options = {};
+    options.size = offsetof(gptoss_model_options, precision);
+    options.precision = gptoss_precision_exact; // beyond the size, so nobody's
+    gptoss_model_t model = nullptr;
+    CHECK_SUCCESS(gptoss_model_create(file.path().c_str(), &options, &model));
+    gptoss_precision precision = gptoss_precision_exact;
+    CHECK_SUCCESS(gptoss_model_get_precision(model, &precision));
+    CHECK_EQUAL(precision, gptoss_precision_default);
+    CHECK_SUCCESS(gptoss_model_release(model));
 }
 
 TEST(null_arguments_are_refused) {

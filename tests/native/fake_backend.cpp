@@ -290,6 +290,7 @@ public:
 
     gptoss_backend kind() const override { return gptoss_backend_cpu; }
     uint32_t num_threads() const override { return 1; }
+    gptoss_precision precision() const override { return gptoss_precision_exact; }
     size_t workspace_bytes() const override { return 0; }
     std::unique_ptr<KvStorage> create_kv_storage(size_t max_tokens, size_t max_batch_tokens) const override {
         return std::make_unique<FakeStorage>(controls_, std::min(max_tokens, kWindow - 1 + max_batch_tokens));

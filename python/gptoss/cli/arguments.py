@@ -6,6 +6,12 @@ import argparse
 import math
 
 BACKENDS = ("auto", "cpu", "metal")
+EXACT_HELP = "fp32 activations in every product, which is slower on the CPU"
+
+
+def precision_of(arguments: argparse.Namespace) -> str:
+    """What `--exact`, or its absence, means for gptoss.Model."""
+    return "exact" if arguments.exact else "default"
 
 
 def positive_integer(text: str) -> int:

@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 from gptoss.cli.arguments import (
     BACKENDS,
+    EXACT_HELP,
     calendar_date,
     non_negative_number,
     positive_integer,
     positive_probability,
+    precision_of,
     probability,
     seed,
     well_formed_text,
@@ -130,6 +132,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "--backend", choices=BACKENDS, default="auto", help="where it runs (auto: the fastest here)"
     )
     add("--threads", metavar="N", type=count, help="threads of the CPU backend (one per core)")
+    add("--exact", action="store_true", help=EXACT_HELP)
     add("--json", action="store_true", help="print messages, tokens and timing as one JSON object")
 
 
@@ -146,7 +149,9 @@ def run(arguments: argparse.Namespace) -> int:
 
     messages = [] if arguments.raw else _messages(arguments, text)
     start = time.perf_counter()
-    model = gptoss.Model(arguments.model, arguments.backend, arguments.threads)
+    model = gptoss.Model(
+        arguments.model, arguments.backend, arguments.threads, precision_of(arguments)
+    )
     load_seconds = time.perf_counter() - start
     if model.is_demo:
         sys.stderr.write(DEMO_NOTICE)
@@ -325,6 +330,7 @@ def _print_json(
             "is_demo": model.is_demo,
             "backend": model.backend,
             "threads": model.threads,
+            "precision": model.precision,
         },
         "prompt_tokens": answer.prompt_tokens,
         **messages,
