@@ -143,8 +143,10 @@ GPTOSS_ABI enum gptoss_status gptoss_get_device_info(enum gptoss_backend backend
  */
 struct gptoss_model_options {
     size_t size;
-    enum gptoss_backend backend;     /* default: auto */
-    uint32_t num_threads;            /* of the CPU backend, the caller's included; 0: one per available processor */
+    enum gptoss_backend backend; /* default: auto */
+    /* of the CPU backend, the caller's included; 0: what the environment variable GPTOSS_THREADS says, or else one per
+     * processor that the process may use (affinity) and has the time of (control groups) */
+    uint32_t num_threads;
     enum gptoss_precision precision; /* of the CPU backend; the Metal backend always computes in exact precision */
 };
 

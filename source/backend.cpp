@@ -6,6 +6,7 @@
 #include "cpu/cpu_backend.h"
 #include "cpu/kv_storage.h"
 #include "cpu/machine.h"
+#include "cpu/thread_count.h"
 #include "errors.h"
 #if defined(GPTOSS_METAL)
 #include "metal/memory_plan.h"
@@ -136,8 +137,7 @@ gptoss_memory_estimate estimate_memory(gptoss_backend kind,
     const size_t max_rows =
         std::min(max_batch_tokens == 0 ? kDefaultMaxBatchTokens : max_batch_tokens, estimate.context_length);
     estimate.weights = weight_bytes;
-    estimate.workspace = cpu::CpuBackend::workspace_bytes_for(
-        config, num_threads == 0 ? cpu::num_available_processors() : num_threads, max_rows);
+    estimate.workspace = cpu::CpuBackend::workspace_bytes_for(config, cpu::choose_num_threads(num_threads), max_rows);
     estimate.kv_cache =
         cpu::CpuKvStorage::bytes_for(config, estimate.context_length, estimate.context_length, max_rows);
     estimate.total = estimate.weights + estimate.workspace + estimate.kv_cache;

@@ -104,7 +104,9 @@ class Model:
 
     `path`: a model.bin; None for the demo model inside the package, a tiny gpt-oss.
     `backend`: "auto" (the fastest of this build and machine), "cpu" or "metal".
-    `threads`: of the CPU backend, the caller's included; None for one per processor.
+    `threads`: of the CPU backend, the caller's included; None for what the environment variable
+    GPTOSS_THREADS says, or else one per processor that the process may use and has the time of
+    (affinity, a container's limits).
     `precision`: "default", the fastest arithmetic whose probabilities stay within a KL divergence
     of 1e-3 on average, or "exact", fp32 activations in every product (docs/accuracy.md). The Metal
     backend always computes in exact precision.

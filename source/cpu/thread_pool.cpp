@@ -2,36 +2,49 @@
 
 #include <unistd.h>
 
-#if defined(__linux__)
-#include <sched.h>
-#endif
-
-#include <algorithm>
+#include <chrono>
 #include <system_error>
 
 #include "errors.h"
+#include "thread_count.h"
 
 namespace gptoss::cpu {
 
-uint32_t num_available_processors() {
-#if defined(__linux__)
-    cpu_set_t processors;
-    if (::sched_getaffinity(0, sizeof(processors), &processors) == 0) {
-        return static_cast<uint32_t>(CPU_COUNT(&processors));
-    }
+namespace {
+
+// Longer than the gap between two loops of a forward pass, and a little longer than it takes to wake a thread, so that
+// waiting busily never costs much more than sleeping would have.
+constexpr std::chrono::microseconds kSpinTime(50);
+
+// Lets the other thread of a core work, and saves energy.
+void pause() {
+#if defined(__x86_64__) || defined(__i386__)
+    __builtin_ia32_pause();
+#elif defined(__aarch64__)
+    asm volatile("isb"); // `yield` does nothing on most of these processors
 #endif
-    return std::max(1u, std::thread::hardware_concurrency());
 }
 
-ThreadPool::ThreadPool(uint32_t num_threads) : process_(::getpid()) {
-    if (num_threads == 0) {
-        num_threads = num_available_processors();
-    }
-    constexpr uint32_t kMaxThreads = 1024;
-    if (num_threads > kMaxThreads) {
-        fail(gptoss_status_invalid_argument, "The number of threads must be from 1 to ", kMaxThreads, ", found ",
-             num_threads, ".");
-    }
+constexpr uint64_t pack(uint64_t next, uint64_t end) {
+    return next | end << 32;
+}
+
+constexpr uint32_t next_of(uint64_t bounds) {
+    return static_cast<uint32_t>(bounds);
+}
+
+constexpr uint32_t end_of(uint64_t bounds) {
+    return static_cast<uint32_t>(bounds >> 32);
+}
+
+} // namespace
+
+ThreadPool::ThreadPool(uint32_t num_threads)
+    : process_(::getpid()),
+      ranges_(choose_num_threads(num_threads)),
+      // Without a processor for each thread, a thread that waits busily keeps the one it waits for from running.
+      spins_(ranges_.size() <= num_usable_processors()) {
+    num_threads = static_cast<uint32_t>(ranges_.size());
     workers_.reserve(num_threads - 1);
     try {
         for (uint32_t thread = 1; thread < num_threads; thread++) {
@@ -77,38 +90,114 @@ void ThreadPool::run(size_t num_tasks, const Task& task) {
              "The model was loaded before this process was forked, and its threads did not come along: load it after "
              "the fork, or start processes with 'spawn'.");
     }
+    if (num_tasks > UINT32_MAX) {
+        fail(gptoss_status_internal_error, "A loop may have ", UINT32_MAX, " tasks at most, found ", num_tasks, ".");
+    }
     task_ = &task;
-    num_tasks_ = num_tasks;
-    next_task_.store(0);
-    num_busy_workers_.store(static_cast<uint32_t>(workers_.size()));
+    for (size_t thread = 0; thread < ranges_.size(); thread++) {
+        ranges_[thread].bounds.store(
+            pack(num_tasks * thread / ranges_.size(), num_tasks * (thread + 1) / ranges_.size()),
+            std::memory_order_relaxed);
+    }
+    joined_.store(kOpen);
     generation_.fetch_add(1);
-    generation_.notify_all();
+    if (num_sleeping_.load() != 0) {
+        generation_.notify_all();
+    }
     take_tasks(0);
-    // Every worker has to leave this loop before the next one may begin.
-    for (uint32_t busy = num_busy_workers_.load(); busy != 0; busy = num_busy_workers_.load()) {
-        num_busy_workers_.wait(busy);
+    // Nothing is left to take. Those who have joined may still be at their last tasks; nobody else may begin now.
+    joined_.fetch_and(~kOpen);
+    if (!spin_until([this] { return joined_.load() == 0; })) {
+        for (uint32_t joined = joined_.load(); joined != 0; joined = joined_.load()) {
+            joined_.wait(joined);
+        }
     }
 }
 
 void ThreadPool::take_tasks(uint32_t thread) {
-    for (size_t index = next_task_.fetch_add(1); index < num_tasks_; index = next_task_.fetch_add(1)) {
-        (*task_)(index, thread);
+    std::atomic<uint64_t>& own = ranges_[thread].bounds;
+    do {
+        uint64_t bounds = own.load();
+        while (next_of(bounds) < end_of(bounds)) {
+            if (own.compare_exchange_weak(bounds, bounds + 1)) {
+                (*task_)(next_of(bounds), thread);
+                bounds = own.load();
+            }
+        }
+    } while (steal(thread));
+}
+
+// Moves the second half of what the next thread with tasks has left into this thread's own, empty range.
+bool ThreadPool::steal(uint32_t thread) {
+    const size_t num_threads = ranges_.size();
+    for (size_t distance = 1; distance < num_threads; distance++) {
+        std::atomic<uint64_t>& other = ranges_[(thread + distance) % num_threads].bounds;
+        uint64_t bounds = other.load();
+        while (next_of(bounds) < end_of(bounds)) {
+            const uint32_t next = next_of(bounds);
+            const uint32_t end = end_of(bounds);
+            const uint32_t middle = next + (end - next) / 2;
+            if (other.compare_exchange_weak(bounds, pack(next, middle))) {
+                ranges_[thread].bounds.store(pack(middle, end));
+                return true;
+            }
+        }
+    }
+    return false;
+}
+
+bool ThreadPool::join_loop() {
+    uint32_t joined = joined_.load();
+    while ((joined & kOpen) != 0) {
+        if (joined_.compare_exchange_weak(joined, joined + 1)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+void ThreadPool::leave_loop() {
+    if (joined_.fetch_sub(1) == 1) {
+        joined_.notify_one();
     }
 }
 
 void ThreadPool::work(uint32_t thread) {
     uint32_t seen = 0;
     for (;;) {
-        generation_.wait(seen);
+        const auto is_new = [&] { return generation_.load() != seen; };
+        if (!spin_until(is_new)) {
+            num_sleeping_.fetch_add(1);
+            generation_.wait(seen); // returns at once if it has changed since
+            num_sleeping_.fetch_sub(1);
+        }
         seen = generation_.load();
         if (stopping_) {
             return;
         }
-        take_tasks(thread);
-        if (num_busy_workers_.fetch_sub(1) == 1) {
-            num_busy_workers_.notify_one();
+        if (join_loop()) {
+            take_tasks(thread);
+            leave_loop();
         }
     }
+}
+
+// Waits busily until the condition holds; false if it does not before the time is up.
+template <class Condition>
+bool ThreadPool::spin_until(const Condition& condition) const {
+    if (!spins_) {
+        return condition();
+    }
+    const auto start = std::chrono::steady_clock::now();
+    do {
+        for (int i = 0; i < 16; i++) {
+            if (condition()) {
+                return true;
+            }
+            pause();
+        }
+    } while (std::chrono::steady_clock::now() - start < kSpinTime);
+    return condition();
 }
 
 } // namespace gptoss::cpu

@@ -131,7 +131,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     add(
         "--backend", choices=BACKENDS, default="auto", help="where it runs (auto: the fastest here)"
     )
-    add("--threads", metavar="N", type=count, help="threads of the CPU backend (one per core)")
+    add("--threads", metavar="N", type=count, help="threads of the CPU backend (one per processor)")
     add("--exact", action="store_true", help=EXACT_HELP)
     add("--json", action="store_true", help="print messages, tokens and timing as one JSON object")
 
