@@ -135,6 +135,18 @@ def test_logits_do_not_depend_on_the_number_of_threads() -> None:
     np.testing.assert_array_equal(first, third)
 
 
+@pytest.mark.parametrize("threads", [1, 2, 5])
+@pytest.mark.parametrize("rows", [1, 3, 40])
+def test_few_rows_deep_in_a_context_equal_many(threads: int, rows: int) -> None:
+    """The keys of a few rows are divided among the threads, those of many are not."""
+    tokens = random_tokens(2600)
+    whole = processed_context(model("tiny"), tokens)
+    pieces = processed_context(gptoss.Model(model_path("tiny"), threads=threads), tokens[:-rows])
+    pieces.append(tokens[-rows:])
+    pieces.process()
+    np.testing.assert_array_equal(pieces.logits(), whole.logits())
+
+
 @pytest.mark.parametrize("kernels", ["baseline", "x86-64-v3", "x86-64-v4", "x86-64-v4-vnni"])
 @pytest.mark.parametrize("shape_name", ["tiny", "odd_hidden_size", "sixteen_heads", "one_head"])
 def test_kernels_of_every_instruction_set(

@@ -5,7 +5,6 @@
 
 #include "instruction_set.h"
 #include "kv_storage.h"
-#include "number_formats.h"
 
 namespace gptoss::cpu {
 
@@ -51,11 +50,11 @@ CpuBackend::CpuBackend(uint32_t num_threads,
       config_(file_->config()),
       precision_(precision),
       kernels_(choose_kernels()),
-      rotary_embedding_(config_),
-      pool_(num_threads) {
+      pool_(num_threads),
+      attention_(config_, kernels_, pool_) {
     scratch_stride_ = scratch_floats(config_);
     scratch_.resize(pool_.num_threads() * scratch_stride_);
-    workspace_bytes_ = scratch_.size() * sizeof(float);
+    workspace_bytes_ = scratch_.size() * sizeof(float) + attention_.workspace_bytes();
 }
 
 std::unique_ptr<KvStorage> CpuBackend::create_kv_storage(size_t max_tokens, size_t max_batch_tokens) const {
@@ -74,7 +73,7 @@ size_t CpuBackend::workspace_bytes_for(const ModelConfig& config, size_t num_thr
     const size_t floats_per_row = 3 * embedding_dim + qkv_dim + attention_dim + config.num_experts +
                                   config.num_active_experts * (1 + config.mlp_dim + embedding_dim);
     const size_t num_floats = num_threads * scratch_floats(config) + num_rows * floats_per_row + config.vocabulary_size;
-    return num_floats * sizeof(float) + num_rows * sizeof(Rotation);
+    return num_floats * sizeof(float) + Attention::workspace_bytes_for(config, num_threads, num_rows);
 }
 
 void CpuBackend::parallel(size_t num_tasks, size_t operations_per_task, const ThreadPool::Task& task) {
@@ -114,14 +113,12 @@ void CpuBackend::begin(const Batch& batch) {
     expert_inputs_.resize(num_assignments);
 
     rows_.clear();
-    fit(rotations_, num_rows);
     for (size_t span = 0; span < batch.spans.size(); span++) {
         for (size_t i = 0; i < batch.spans[span].num_tokens; i++) {
             rows_.push_back({span, batch.spans[span].first_position + i});
         }
     }
-    parallel(num_rows, kHeadDim,
-             [&](size_t row, uint32_t) { rotations_[row] = rotary_embedding_.rotation(rows_[row].position); });
+    attention_.begin(batch);
 
     size_t num_floats = scratch_.capacity();
     for (const std::vector<float>* const buffer :
@@ -129,7 +126,7 @@ void CpuBackend::begin(const Batch& batch) {
           &hidden_, &expert_output_, &logits_}) {
         num_floats += buffer->capacity();
     }
-    workspace_bytes_ = num_floats * sizeof(float) + rotations_.capacity() * sizeof(Rotation);
+    workspace_bytes_ = num_floats * sizeof(float) + attention_.workspace_bytes();
 }
 
 void CpuBackend::embed(const DensePlace& embedding) {
@@ -183,63 +180,11 @@ void CpuBackend::project_qkv(size_t block, const TensorPlace& gain, const DenseP
     norm(gain);
     const size_t qkv_dim = size_t{config_.head_dim} * (config_.num_heads + 2 * size_t{config_.num_kv_heads});
     linear(weight, &bias, normalized_rows_, config_.embedding_dim, qkv_, qkv_dim, false);
-    rotate_and_cache(block);
-}
-
-void CpuBackend::rotate_and_cache(size_t block) {
-    const size_t num_heads = config_.num_heads;
-    const size_t num_kv_heads = config_.num_kv_heads;
-    const size_t qkv_dim = (num_heads + 2 * num_kv_heads) * kHeadDim;
-    parallel(rows_.size(), qkv_dim, [&](size_t row, uint32_t) {
-        float* const queries = qkv_.data() + row * qkv_dim; // [H, D]
-        float* const keys = queries + num_heads * kHeadDim; // [G, D]
-        const float* const values = keys + num_kv_heads * kHeadDim;
-        auto& storage = static_cast<CpuKvStorage&>(*batch_->spans[rows_[row].span].storage);
-        for (size_t head = 0; head < num_heads; head++) {
-            RotaryEmbedding::apply(rotations_[row], queries + head * kHeadDim);
-        }
-        for (size_t kv_head = 0; kv_head < num_kv_heads; kv_head++) {
-            float* const key = keys + kv_head * kHeadDim;
-            RotaryEmbedding::apply(rotations_[row], key);
-            storage.write(block, kv_head, rows_[row].position, key, values + kv_head * kHeadDim);
-        }
-    });
+    attention_.rotate_and_cache(block, qkv_.data());
 }
 
 void CpuBackend::attend(size_t block, const TensorPlace& sinks) {
-    const size_t num_kv_heads = config_.num_kv_heads;
-    const size_t group = config_.num_heads / num_kv_heads;
-    const size_t attention_dim = size_t{config_.num_heads} * kHeadDim;
-    const size_t qkv_dim = attention_dim + 2 * num_kv_heads * kHeadDim;
-    const size_t window = is_sliding_block(block) ? config_.attention_window : SIZE_MAX;
-    std::vector<float> sink_logits(config_.num_heads);
-    for (size_t head = 0; head < config_.num_heads; head++) {
-        sink_logits[head] = bf16_to_float(weights<uint16_t>(sinks.offset)[head]);
-    }
-    size_t num_keys = 0;
-    for (const Row& row : rows_) {
-        num_keys += std::min(row.position + 1, window);
-    }
-    // Scores and values of a group's heads.
-    const size_t operations_per_task = num_keys / rows_.size() * group * 2 * kHeadDim;
-    // Rows of one key/value head are neighbouring tasks: they read the same keys.
-    parallel(num_kv_heads * rows_.size(), operations_per_task, [&](size_t task, uint32_t) {
-        const size_t kv_head = task / rows_.size();
-        const size_t row = task % rows_.size();
-        const size_t position = rows_[row].position;
-        auto& storage = static_cast<CpuKvStorage&>(*batch_->spans[rows_[row].span].storage);
-        const KvHead cache = storage.head(block, kv_head);
-        const size_t first_head = kv_head * group;
-        kernels_.attention({.queries = qkv_.data() + row * qkv_dim + first_head * kHeadDim,
-                            .keys = cache.keys,
-                            .values = cache.values,
-                            .sinks = sink_logits.data() + first_head,
-                            .output = attention_output_.data() + row * attention_dim + first_head * kHeadDim,
-                            .num_queries = group,
-                            .capacity = cache.capacity,
-                            .first = position + 1 > window ? position + 1 - window : 0,
-                            .last = position});
-    });
+    attention_.attend(block, weights<uint16_t>(sinks.offset), qkv_.data(), attention_output_.data());
 }
 
 void CpuBackend::project_attention_output(const DensePlace& weight, const TensorPlace& bias) {

@@ -5,9 +5,9 @@
 #include <memory>
 #include <vector>
 
+#include "attention.h"
 #include "backend.h"
 #include "kernels.h"
-#include "rotary_embedding.h"
 #include "thread_pool.h"
 
 namespace gptoss::cpu {
@@ -62,8 +62,6 @@ private:
     }
     // normalized = rms_norm(residual) * gain
     void norm(const TensorPlace& gain);
-    // Rotates the queries in place and the keys into the cache of `block`; copies the values there.
-    void rotate_and_cache(size_t block);
     // Runs a loop's tasks in the threads of the pool, or in this one if they are small.
     void parallel(size_t num_tasks, size_t operations_per_task, const ThreadPool::Task& task);
     DenseMatrix dense_matrix(const DensePlace& weight, const TensorPlace* bias, size_t num_inputs) const;
@@ -87,13 +85,12 @@ private:
     const ModelConfig& config_;
     gptoss_precision precision_;
     const Kernels& kernels_;
-    RotaryEmbedding rotary_embedding_;
     ThreadPool pool_;
+    Attention attention_;
     std::atomic<size_t> workspace_bytes_ = 0;
 
     const Batch* batch_ = nullptr;
     std::vector<Row> rows_;                // [rows]
-    std::vector<Rotation> rotations_;      // [rows]
     std::vector<float> residual_;          // [rows, E]
     std::vector<float> normalized_;        // [rows, E]
     std::vector<float> block_ordered_;     // [rows, E] normalized, for the experts

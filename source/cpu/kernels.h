@@ -67,23 +67,59 @@ struct ExpertDownArguments {
     float* scratch; // [kLinearScratchRows, num_inputs]
 };
 
-// The query heads that share one key/value head, for one query position.
+// Rotates the queries and keys of one key/value head, and puts keys and values into its cache, for consecutive
+// positions of one block of keys.
+struct RotateAndCacheArguments {
+    float* queries;         // [num_rows, row_stride], of each row [num_heads, 64]; rotated in place
+    const float* key;       // [num_rows, row_stride], of each row [64]
+    const float* value;     // as key
+    const float* rotations; // [num_rows, 2, 64], Rotation of rotary_embedding.h
+    size_t row_stride;
+    size_t num_heads;
+    size_t num_rows;  // slot % 16 + num_rows <= 16
+    uint16_t* keys;   // as in AttentionArguments
+    uint16_t* values; // as in AttentionArguments
+    size_t slot;      // of the first position
+};
+
+// The query heads that share one key/value head, for consecutive positions of one context.
 //
 // Keys are cached in blocks of 16 positions, [position / 16][64][16], so that one load serves 16 keys; values as
 // [position][64]. Position p is in slot p % capacity.
+//
+// The softmax is summed in ranges of kKeyRange positions, from multiples of it, and the ranges' results are added in
+// ascending order: by `attention` as it goes, or by `attention_merge` after calls of `attention_range`, which may be
+// made in any thread and order. Either way, and whatever the rows of a call, a row's output is the same.
 struct AttentionArguments {
-    const float* queries;   // [num_queries, 64], rotated; they carry the factor 1 / sqrt(64)
+    const float* queries; // [num_rows, query_stride], of each row [num_heads, 64]; they carry the factor 1 / sqrt(64)
+    size_t query_stride;
     const uint16_t* keys;   // fp16 [capacity / 16][64][16]
     const uint16_t* values; // fp16 [capacity][64]
-    const float* sinks;     // [num_queries] logits of the softmax's extra column
-    float* output;          // [num_queries, 64]
-    size_t num_queries;
-    size_t capacity; // a multiple of 16
-    size_t first;    // the first and the last position that the query sees
-    size_t last;
+    size_t capacity;        // a multiple of 16
+    const float* sinks;     // [num_heads] logits of the softmax's extra column
+    size_t num_heads;
+    size_t num_rows; // row r is the query at first_position + r, whose key the cache holds already
+    size_t first_position;
+    size_t window; // positions that a query sees, its own and those before it
+    float* output; // [num_rows, output_stride], of each row [num_heads, 64]
+    size_t output_stride;
+    float* scratch; // [attention_scratch_floats(num_rows, num_heads)]
 };
 
 inline constexpr size_t kKeyBlock = 16;
+inline constexpr size_t kKeyRange = 1024;
+
+// Of one row's result for a range: the highest score, the sum of weights and the sum of weighted values of each head.
+static constexpr size_t attention_result_floats(size_t num_heads) {
+    return 2 * ((num_heads + 15) / 16 * 16) + num_heads * 64;
+}
+
+static constexpr size_t attention_scratch_floats(size_t num_rows, size_t num_heads) {
+    // Up to a cache line; a tile of 64 keys and values; of each row two results, corrections, sums and weights.
+    return 16 + 2 * 64 * 64 +
+           num_rows * (2 * attention_result_floats(num_heads) + (num_heads + 15) / 16 * 16 + num_heads * (16 + 64));
+}
+
 // Weight rows that are unpacked to fp32 at a time when many rows share them.
 inline constexpr size_t kLinearScratchRows = 4;
 
@@ -97,7 +133,12 @@ struct Kernels {
     void (*linear)(const LinearArguments& arguments);
     void (*expert_gate_up)(const ExpertGateUpArguments& arguments);
     void (*expert_down)(const ExpertDownArguments& arguments);
+    void (*rotate_and_cache)(const RotateAndCacheArguments& arguments);
     void (*attention)(const AttentionArguments& arguments);
+    // results = the rows' results for a range, [num_rows, attention_result_floats(num_heads)]
+    void (*attention_range)(const AttentionArguments& arguments, size_t range, float* results);
+    // output, from the results of num_ranges consecutive ranges that hold all positions which the rows see
+    void (*attention_merge)(const AttentionArguments& arguments, const float* results, size_t num_ranges);
 };
 
 // The slow twin of all others: any processor.

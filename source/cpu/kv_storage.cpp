@@ -4,7 +4,6 @@
 #include <cstring>
 
 #include "kernels.h"
-#include "number_formats.h"
 
 namespace gptoss::cpu {
 
@@ -54,25 +53,13 @@ void CpuKvStorage::reserve(size_t num_tokens) {
         if (wanted <= block.capacity) {
             continue;
         }
-        // Zeroed: attention never reads slots that were not written, but masks some of their keys' scores.
-        std::vector<uint16_t> heads(num_kv_heads_ * 2 * wanted * kHeadDim);
+        CacheMemory heads(num_kv_heads_ * 2 * wanted * kHeadDim);
         for (size_t half = 0; half < num_kv_heads_ * 2; half++) { // each head's keys, each head's values
             std::copy_n(block.heads.data() + half * block.capacity * kHeadDim, block.capacity * kHeadDim,
                         heads.data() + half * wanted * kHeadDim);
         }
         block.heads = std::move(heads);
         block.capacity = wanted;
-    }
-}
-
-void CpuKvStorage::write(size_t block, size_t kv_head, size_t position, const float* key, const float* value) {
-    const KvHead target = head(block, kv_head);
-    const size_t slot = position % target.capacity;
-    uint16_t* const keys = key_component(target, slot);
-    uint16_t* const values = target.values + slot * kHeadDim;
-    for (size_t d = 0; d < kHeadDim; d++) {
-        keys[d * kKeyBlock] = float_to_half(key[d]);
-        values[d] = float_to_half(value[d]);
     }
 }
 

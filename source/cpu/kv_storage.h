@@ -4,6 +4,7 @@
 #include <memory>
 #include <vector>
 
+#include "cache_memory.h"
 #include "kv_cache.h"
 #include "model_config.h"
 
@@ -28,8 +29,6 @@ public:
     size_t num_bytes() const override;
 
     KvHead head(size_t block, size_t kv_head);
-    // Writes one position of one head: key and value are fp32 [64].
-    void write(size_t block, size_t kv_head, size_t position, const float* key, const float* value);
 
     // Bytes that a storage with these limits takes when it holds num_tokens tokens.
     static size_t bytes_for(const ModelConfig& config, size_t num_tokens, size_t max_tokens, size_t max_batch_tokens);
@@ -37,8 +36,8 @@ public:
 private:
     // One head's keys, then its values.
     struct Block {
-        size_t capacity = 0;         // slots of each head, a multiple of 16
-        std::vector<uint16_t> heads; // fp16 [num_kv_heads][2][capacity * 64]
+        size_t capacity = 0; // slots of each head, a multiple of 16
+        CacheMemory heads;   // fp16 [num_kv_heads][2][capacity * 64]
     };
 
     size_t num_sliding_blocks() const { return (blocks_.size() + 1) / 2; }

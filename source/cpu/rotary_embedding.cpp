@@ -15,19 +15,14 @@ Rotation RotaryEmbedding::rotation(size_t position) const {
         // The product in fp32, as the models were trained; then the C library's sine and cosine, which reduce large
         // angles precisely.
         const float angle = static_cast<float>(position) * inverse_frequencies_[j];
-        result.cosines[j] = std::cos(angle) * concentration_;
-        result.sines[j] = std::sin(angle) * concentration_;
+        const float cosine = std::cos(angle) * concentration_;
+        const float sine = std::sin(angle) * concentration_;
+        result.cosines[2 * j] = cosine;
+        result.cosines[2 * j + 1] = cosine;
+        result.sines[2 * j] = -sine;
+        result.sines[2 * j + 1] = sine;
     }
     return result;
-}
-
-void RotaryEmbedding::apply(const Rotation& rotation, float* head) {
-    for (size_t j = 0; j < kHeadDim / 2; j++) {
-        const float a = head[2 * j];
-        const float b = head[2 * j + 1];
-        head[2 * j] = a * rotation.cosines[j] - b * rotation.sines[j];
-        head[2 * j + 1] = b * rotation.cosines[j] + a * rotation.sines[j];
-    }
 }
 
 } // namespace gptoss::cpu

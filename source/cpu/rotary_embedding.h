@@ -8,10 +8,12 @@
 
 namespace gptoss::cpu {
 
-// cos and sin, multiplied by YaRN's concentration, of one position's angles.
+// cos and sin, multiplied by YaRN's concentration, of one position's angles, as they are multiplied with a head: pairs
+// are neighbours, because the converter permuted the rows of q and k. Each cosine is there twice; each sine first with
+// the other sign, for the even component of a pair, and then as it is.
 struct Rotation {
-    float cosines[kHeadDim / 2];
-    float sines[kHeadDim / 2];
+    float cosines[kHeadDim];
+    float sines[kHeadDim];
 };
 
 class RotaryEmbedding {
@@ -19,9 +21,6 @@ public:
     explicit RotaryEmbedding(const ModelConfig& config);
 
     Rotation rotation(size_t position) const;
-
-    // Rotates one head, [64], in place. Pairs are neighbours: the converter permuted the rows of q and k.
-    static void apply(const Rotation& rotation, float* head);
 
 private:
     std::array<float, kHeadDim / 2> inverse_frequencies_;

@@ -17,8 +17,6 @@ using namespace gptoss::cpu;
 
 namespace {
 
-constexpr size_t kHeadSize = 64;
-
 struct ExpertMatrix {
     size_t num_outputs;
     size_t num_inputs;
@@ -106,73 +104,6 @@ std::vector<float> down(const Kernels& kernels,
                          .last = last,
                          .scratch = scratch.data()});
     return output;
-}
-
-constexpr uint16_t kHalfNan = 0x7E00;
-
-// One key/value head's cache. Slots that were not written hold NaN, which must never show.
-struct Cache {
-    size_t capacity;
-    std::vector<uint16_t> keys;
-    std::vector<uint16_t> values;
-
-    explicit Cache(size_t num_slots)
-        : capacity(num_slots), keys(num_slots * kHeadSize, kHalfNan), values(num_slots * kHeadSize, kHalfNan) {}
-
-    uint16_t& key(size_t position, size_t d) {
-        const size_t slot = position % capacity;
-        return keys[slot / kKeyBlock * kKeyBlock * kHeadSize + d * kKeyBlock + slot % kKeyBlock];
-    }
-    uint16_t& value(size_t position, size_t d) { return values[position % capacity * kHeadSize + d]; }
-
-    void write(size_t first, size_t last, float key_deviation) {
-        for (size_t position = first; position <= last; position++) {
-            for (size_t d = 0; d < kHeadSize; d++) {
-                key(position, d) = gptoss::float_to_half(normal(key_deviation));
-                value(position, d) = gptoss::float_to_half(normal());
-            }
-        }
-    }
-};
-
-void check_attention(const Kernels& kernels, Cache& cache, size_t num_queries, size_t first, size_t last, float sink) {
-    const std::vector<float> queries = random_floats(num_queries * kHeadSize, 0.3f);
-    const std::vector<float> sinks(num_queries, sink);
-    std::vector<float> output(num_queries * kHeadSize, kUntouched);
-    kernels.attention({.queries = queries.data(),
-                       .keys = cache.keys.data(),
-                       .values = cache.values.data(),
-                       .sinks = sinks.data(),
-                       .output = output.data(),
-                       .num_queries = num_queries,
-                       .capacity = cache.capacity,
-                       .first = first,
-                       .last = last});
-    for (size_t query = 0; query < num_queries; query++) {
-        std::vector<double> scores;
-        double highest = sink;
-        for (size_t position = first; position <= last; position++) {
-            double score = 0;
-            for (size_t d = 0; d < kHeadSize; d++) {
-                score += queries[query * kHeadSize + d] * gptoss::half_to_float(cache.key(position, d));
-            }
-            scores.push_back(score);
-            highest = std::max(highest, score);
-        }
-        double sum = std::exp(sink - highest);
-        for (const double score : scores) {
-            sum += std::exp(score - highest);
-        }
-        for (size_t d = 0; d < kHeadSize; d++) {
-            double expected = 0;
-            for (size_t position = first; position <= last; position++) {
-                expected += std::exp(scores[position - first] - highest) / sum *
-                            gptoss::half_to_float(cache.value(position, d));
-            }
-            // Scores of magnitude up to 30 carry an absolute error of about 30 * 2^-24 * a few.
-            CHECK_CLOSE(output[query * kHeadSize + d], expected, 3e-5);
-        }
-    }
 }
 
 } // namespace
@@ -331,76 +262,6 @@ TEST(swiglu_is_right_for_gates_and_ups_of_any_size) {
                     CHECK_CLOSE(actual, expected, 1e-6 * std::fabs(expected) + underflow);
                 }
             }
-        }
-    }
-}
-
-TEST(attention_over_one_key_and_a_sink) {
-    for (const Kernels* const kernels : available_kernels()) {
-        Cache cache(16);
-        cache.write(0, 0, 1.0f);
-        for (const float sink : {-30.0f, 0.0f, 30.0f}) {
-            check_attention(*kernels, cache, 1, 0, 0, sink);
-        }
-    }
-}
-
-TEST(attention_over_any_range_of_positions) {
-    for (const Kernels* const kernels : available_kernels()) {
-        Cache cache(640);
-        cache.write(0, 639, 1.0f);
-        for (const auto& [first, last] : std::vector<std::pair<size_t, size_t>>{{0, 1},
-                                                                                {0, 15},
-                                                                                {0, 16},
-                                                                                {0, 255},
-                                                                                {0, 256},
-                                                                                {0, 639},
-                                                                                {1, 1},
-                                                                                {15, 17},
-                                                                                {100, 227},
-                                                                                {255, 256},
-                                                                                {255, 520},
-                                                                                {638, 639}}) {
-            for (const size_t num_queries : {1, 7, 8, 9, 16}) {
-                check_attention(*kernels, cache, num_queries, first, last, 0.5f);
-            }
-        }
-    }
-}
-
-TEST(attention_reads_nothing_of_slots_that_were_not_written) {
-    for (const Kernels* const kernels : available_kernels()) {
-        Cache cache(64); // the rest is NaN
-        cache.write(5, 20, 1.0f);
-        check_attention(*kernels, cache, 8, 5, 20, 0.0f);
-        check_attention(*kernels, cache, 1, 7, 18, 0.0f);
-    }
-}
-
-TEST(attention_in_a_ring_that_has_wrapped) {
-    for (const Kernels* const kernels : available_kernels()) {
-        Cache cache(144);
-        cache.write(1000, 1143, 1.0f);
-        for (const auto& [first, last] :
-             std::vector<std::pair<size_t, size_t>>{{1000, 1143}, {1016, 1143}, {1000, 1007}, {1007, 1008}}) {
-            check_attention(*kernels, cache, 8, first, last, 0.0f);
-        }
-    }
-}
-
-TEST(attention_with_scores_that_grow_from_tile_to_tile) {
-    // Online softmax has to rescale what it summed before. Scores reach about +-30.
-    for (const Kernels* const kernels : available_kernels()) {
-        Cache cache(1024);
-        cache.write(0, 1023, 1.0f);
-        for (size_t position = 0; position < 1024; position++) {
-            for (size_t d = 0; d < kHeadSize; d++) {
-                const float key = gptoss::half_to_float(cache.key(position, d));
-                cache.key(position, d) = gptoss::float_to_half(key * static_cast<float>(position) / 256.0f);
-            }
-        }
-        for (const float sink : {-100.0f, 0.0f, 20.0f}) {
-            check_attention(*kernels, cache, 8, 0, 1023, sink);
         }
     }
 }

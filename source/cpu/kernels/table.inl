@@ -22,7 +22,9 @@
 #include "dot_products.inl"
 #include "dense.inl"
 #include "experts.inl"
+#include "attention_tiles.inl"
 #include "attention.inl"
+#include "key_value_cache.inl"
 #include "elementwise.inl"
 // clang-format on
 
@@ -30,7 +32,17 @@ namespace gptoss::cpu {
 
 extern const Kernels GPTOSS_KERNELS;
 const Kernels GPTOSS_KERNELS = {
-    GPTOSS_KERNELS_NAME, rms_norm, dense_row, to_block_order, linear, expert_gate_up, expert_down, attention,
+    .name = GPTOSS_KERNELS_NAME,
+    .rms_norm = rms_norm,
+    .dense_row = dense_row,
+    .to_block_order = to_block_order,
+    .linear = linear,
+    .expert_gate_up = expert_gate_up,
+    .expert_down = expert_down,
+    .rotate_and_cache = rotate_and_cache,
+    .attention = attention,
+    .attention_range = attention_range,
+    .attention_merge = attention_merge,
 };
 
 } // namespace gptoss::cpu

@@ -52,11 +52,15 @@ GPTOSS_INLINE float sum_of_lanes(Floats values) {
 }
 
 GPTOSS_INLINE float highest_lane(Floats values) {
-    float highest = values[0];
-    for (size_t lane = 1; lane < kLanes; lane++) {
-        highest = values[lane] > highest ? values[lane] : highest;
-    }
-    return highest;
+    const HalfOfFloats low = __builtin_shufflevector(values, values, 0, 1, 2, 3, 4, 5, 6, 7);
+    const HalfOfFloats high = __builtin_shufflevector(values, values, 8, 9, 10, 11, 12, 13, 14, 15);
+    const HalfOfFloats half = low > high ? low : high;
+    const QuarterOfFloats front = __builtin_shufflevector(half, half, 0, 1, 2, 3);
+    const QuarterOfFloats back = __builtin_shufflevector(half, half, 4, 5, 6, 7);
+    const QuarterOfFloats quarter = front > back ? front : back;
+    const float even = quarter[0] > quarter[2] ? quarter[0] : quarter[2];
+    const float odd = quarter[1] > quarter[3] ? quarter[1] : quarter[3];
+    return even > odd ? even : odd;
 }
 
 GPTOSS_INLINE float bf16_value(uint16_t bits) {
@@ -84,6 +88,31 @@ GPTOSS_INLINE Floats load_half(const uint16_t* address) {
     const Words scale = Words{} + 0x77800000u;
     const Floats magnitude = (Floats)((bits & 0x7FFFu) << 13) * (Floats)scale;
     return (Floats)((Words)magnitude | ((bits & 0x8000u) << 16));
+#endif
+}
+
+// To nearest even; finite values beyond the range saturate at 65504, and NaN stays NaN (number_formats.h).
+GPTOSS_INLINE void store_half(uint16_t* address, Floats values) {
+    const Floats highest = broadcast(65504.0f);
+    values = values > highest ? highest : values;
+    values = values < -highest ? -highest : values;
+#if defined(__AVX512F__)
+    const __m256i halves = _mm512_maskz_cvtps_ph(kAllLanes, (__m512)values, _MM_FROUND_TO_NEAREST_INT);
+    _mm256_storeu_si256((__m256i*)address, halves);
+#elif defined(__F16C__)
+    const HalfOfFloats low = __builtin_shufflevector(values, values, 0, 1, 2, 3, 4, 5, 6, 7);
+    const HalfOfFloats high = __builtin_shufflevector(values, values, 8, 9, 10, 11, 12, 13, 14, 15);
+    _mm_storeu_si128((__m128i*)address, _mm256_cvtps_ph((__m256)low, _MM_FROUND_TO_NEAREST_INT));
+    _mm_storeu_si128((__m128i*)(address + 8), _mm256_cvtps_ph((__m256)high, _MM_FROUND_TO_NEAREST_INT));
+#else
+    const Words bits = (Words)values & 0x7FFFFFFFu;
+    // Below 2^-14 a half is a multiple of 2^-24, which is the last bit of what 0.5 is added to.
+    const Words subnormal = (Words)((Floats)bits + 0.5f) - 0x3F000000u;
+    const Words normal = (bits + 0xFFFu + ((bits >> 13) & 1u) - 0x38000000u) >> 13;
+    Words halves = bits < 0x38800000u ? subnormal : normal;
+    halves = bits > 0x7F800000u ? Words{} + 0x7E00u : halves;
+    halves |= ((Words)values & 0x80000000u) >> 16;
+    store(address, __builtin_convertvector(halves, Shorts));
 #endif
 }
 
