@@ -36,7 +36,7 @@ class Tokenizers:
 
 
 def load(path: Path) -> _native.Model:
-    return _native.Model(os.fsencode(path), _native.Backend.cpu, 1)
+    return _native.Model(os.fsencode(path), _native.Backend.cpu, 1, _native.Precision.default)
 
 
 def tokenizers_of(model_path: Path, text_tokens: Sequence[bytes]) -> Tokenizers:
