@@ -11,8 +11,9 @@ namespace gptoss::cpu {
 namespace {
 
 // Outputs of a projection that one task computes: enough to make up for the cost of handing it out, few enough to
-// balance. 64 rows of 2,880 bf16 weights are 369 KB.
+// balance, and as many as the packed products take at a time. 64 rows of 2,880 bf16 weights are 369 KB.
 constexpr size_t kOutputsPerTask = 64;
+static_assert(kOutputsPerTask % (kPanels * kPanelOutputs) == 0);
 
 // A loop of fewer multiply-adds runs in the calling thread: to wake the others takes as long, and on a busy machine,
 // where each loop would have to wait for its slowest thread to be scheduled, much longer.
@@ -30,6 +31,15 @@ std::vector<const float*> row_pointers(const std::vector<float>& rows, size_t nu
 size_t scratch_floats(const ModelConfig& config) {
     return kLinearScratchRows *
            std::max({size_t{config.embedding_dim}, size_t{config.mlp_dim}, size_t{config.num_heads} * config.head_dim});
+}
+
+// Rows of activations with which the last group is full; 0 if so few rows are not packed.
+size_t num_packed_rows(size_t num_rows) {
+    return num_rows < kMinPackedRows ? 0 : (num_rows + kPackedRows - 1) / kPackedRows * kPackedRows;
+}
+
+size_t packed_row_size(const ModelConfig& config) {
+    return std::max(size_t{config.embedding_dim}, size_t{config.num_heads} * config.head_dim);
 }
 
 // To exactly that size: a vector that grows by resize alone may take up to twice as much.
@@ -72,7 +82,8 @@ size_t CpuBackend::workspace_bytes_for(const ModelConfig& config, size_t num_thr
     // As the members of the class come; begin() gives them these sizes.
     const size_t floats_per_row = 3 * embedding_dim + qkv_dim + attention_dim + config.num_experts +
                                   config.num_active_experts * (1 + config.mlp_dim + embedding_dim);
-    const size_t num_floats = num_threads * scratch_floats(config) + num_rows * floats_per_row + config.vocabulary_size;
+    const size_t num_floats = num_threads * scratch_floats(config) + num_rows * floats_per_row +
+                              num_packed_rows(num_rows) * packed_row_size(config) + config.vocabulary_size;
     return num_floats * sizeof(float) + Attention::workspace_bytes_for(config, num_threads, num_rows);
 }
 
@@ -96,6 +107,7 @@ void CpuBackend::begin(const Batch& batch) {
     fit(residual_, num_rows * config_.embedding_dim);
     fit(normalized_, num_rows * config_.embedding_dim);
     fit(block_ordered_, num_rows * config_.embedding_dim);
+    fit(packed_inputs_, num_packed_rows(num_rows) * packed_row_size(config_));
     fit(qkv_, num_rows * qkv_dim);
     fit(attention_output_, num_rows * attention_dim);
     fit(router_logits_, num_rows * config_.num_experts);
@@ -122,8 +134,8 @@ void CpuBackend::begin(const Batch& batch) {
 
     size_t num_floats = scratch_.capacity();
     for (const std::vector<float>* const buffer :
-         {&residual_, &normalized_, &block_ordered_, &qkv_, &attention_output_, &router_logits_, &routing_weights_,
-          &hidden_, &expert_output_, &logits_}) {
+         {&residual_, &normalized_, &block_ordered_, &packed_inputs_, &qkv_, &attention_output_, &router_logits_,
+          &routing_weights_, &hidden_, &expert_output_, &logits_}) {
         num_floats += buffer->capacity();
     }
     workspace_bytes_ = num_floats * sizeof(float) + attention_.workspace_bytes();
@@ -162,12 +174,25 @@ void CpuBackend::linear(const DensePlace& weight,
                         std::vector<float>& output,
                         size_t num_outputs,
                         bool add_to_output) {
+    const size_t num_rows = inputs.size();
+    const bool pack = num_rows >= kMinPackedRows;
+    if (pack) {
+        parallel(num_packed_rows(num_rows) / kPackedRows, kPackedRows * num_inputs, [&](size_t group, uint32_t) {
+            kernels_.pack_inputs({.inputs = inputs.data(),
+                                  .packed = packed_inputs_.data(),
+                                  .num_rows = num_rows,
+                                  .num_inputs = num_inputs,
+                                  .first_group = group,
+                                  .last_group = group + 1});
+        });
+    }
     const size_t num_tasks = (num_outputs + kOutputsPerTask - 1) / kOutputsPerTask;
-    parallel(num_tasks, kOutputsPerTask * num_inputs * inputs.size(), [&](size_t task, uint32_t thread) {
+    parallel(num_tasks, kOutputsPerTask * num_inputs * num_rows, [&](size_t task, uint32_t thread) {
         kernels_.linear({.matrix = dense_matrix(weight, bias, num_inputs),
                          .inputs = inputs.data(),
+                         .packed_inputs = pack ? packed_inputs_.data() : nullptr,
                          .output = output.data(),
-                         .num_rows = inputs.size(),
+                         .num_rows = num_rows,
                          .output_stride = num_outputs,
                          .first = task * kOutputsPerTask,
                          .last = std::min(num_outputs, (task + 1) * kOutputsPerTask),

@@ -94,6 +94,7 @@ private:
     std::vector<float> residual_;          // [rows, E]
     std::vector<float> normalized_;        // [rows, E]
     std::vector<float> block_ordered_;     // [rows, E] normalized, for the experts
+    std::vector<float> packed_inputs_;     // [rows, max(E, H D)] of the projection at hand, if there are many rows
     std::vector<float> qkv_;               // [rows, (H + 2G) D]
     std::vector<float> attention_output_;  // [rows, H D]
     std::vector<float> router_logits_;     // [rows, experts]

@@ -20,10 +20,21 @@ struct DenseMatrix {
     size_t num_inputs;      // a multiple of 32
 };
 
+// Rows of activations packed for products of many rows, sixteen to a group, zeros behind the last one.
+struct PackInputsArguments {
+    const float* const* inputs; // [num_rows] -> [num_inputs]
+    float* packed;              // [groups, 16, num_inputs], in the kernels' own order
+    size_t num_rows;
+    size_t num_inputs; // a multiple of 32
+    size_t first_group;
+    size_t last_group;
+};
+
 // output[row] (+)= matrix[first..last) . input[row] + bias
 struct LinearArguments {
     DenseMatrix matrix;
     const float* const* inputs; // [num_rows] -> [num_inputs]
+    const float* packed_inputs; // the same, packed; null for fewer than kMinPackedRows
     float* output;              // [num_rows, output_stride]
     size_t num_rows;
     size_t output_stride;
@@ -120,8 +131,16 @@ static constexpr size_t attention_scratch_floats(size_t num_rows, size_t num_hea
            num_rows * (2 * attention_result_floats(num_heads) + (num_heads + 15) / 16 * 16 + num_heads * (16 + 64));
 }
 
+// Rows of activations in a group that is packed.
+inline constexpr size_t kPackedRows = 16;
+// So many rows make it pay to pack them.
+inline constexpr size_t kMinPackedRows = 16;
+// Weight rows that are unpacked to fp32 side by side, and how many such panels are multiplied with the same
+// activations while these are in the cache.
+inline constexpr size_t kPanelOutputs = 8;
+inline constexpr size_t kPanels = 8;
 // Weight rows that are unpacked to fp32 at a time when many rows share them.
-inline constexpr size_t kLinearScratchRows = 4;
+inline constexpr size_t kLinearScratchRows = kPanels * kPanelOutputs;
 
 struct Kernels {
     const char* name;
@@ -130,6 +149,7 @@ struct Kernels {
     // output = row `row` of the matrix, [num_inputs], without bias
     void (*dense_row)(const DenseMatrix& matrix, size_t row, float* output);
     void (*to_block_order)(const float* input, float* output, size_t size); // size a multiple of 32
+    void (*pack_inputs)(const PackInputsArguments& arguments);
     void (*linear)(const LinearArguments& arguments);
     void (*expert_gate_up)(const ExpertGateUpArguments& arguments);
     void (*expert_down)(const ExpertDownArguments& arguments);

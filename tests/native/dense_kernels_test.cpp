@@ -1,6 +1,7 @@
 // Dense layers, in every format, with every instruction set that this processor runs, against their definition in
 // double precision.
 #include <cmath>
+#include <span>
 #include <string>
 
 #include "check.h"
@@ -59,8 +60,22 @@ void call_linear(const Kernels& kernels,
                  size_t num_outputs,
                  std::vector<float>& output) {
     std::vector<float> scratch(kLinearScratchRows * matrix.num_inputs);
+    std::vector<float> packed;
+    if (inputs.size() >= kMinPackedRows) {
+        const size_t num_groups = (inputs.size() + kPackedRows - 1) / kPackedRows;
+        packed.resize(num_groups * kPackedRows * matrix.num_inputs, kUntouched);
+        for (size_t group = 0; group < num_groups; group++) {
+            kernels.pack_inputs({.inputs = inputs.data(),
+                                 .packed = packed.data(),
+                                 .num_rows = inputs.size(),
+                                 .num_inputs = matrix.num_inputs,
+                                 .first_group = group,
+                                 .last_group = group + 1});
+        }
+    }
     kernels.linear({.matrix = matrix,
                     .inputs = inputs.data(),
+                    .packed_inputs = packed.empty() ? nullptr : packed.data(),
                     .output = output.data(),
                     .num_rows = inputs.size(),
                     .output_stride = num_outputs,
@@ -118,7 +133,7 @@ TEST(linear_is_a_matrix_product_with_bias) {
         for (const auto format : kFormats) {
             for (const size_t num_inputs : {32, 96, 2880}) {
                 const Weights weights = format(kNumOutputs, num_inputs);
-                for (const size_t num_rows : {1, 2, 3, 4, 5, 7, 8, 17}) {
+                for (const size_t num_rows : {1, 2, 3, 4, 5, 6, 7, 8, 15, 16, 17, 48, 50}) {
                     const std::vector<float> input = random_floats(num_rows * num_inputs);
                     const bool with_bias = num_rows % 2 == 1;
                     const bool add = num_rows % 3 == 1;
@@ -151,21 +166,28 @@ TEST(linear_is_a_matrix_product_with_bias) {
 }
 
 TEST(linear_gives_the_same_bits_however_the_work_is_cut) {
-    constexpr size_t kNumInputs = 160;
-    constexpr size_t kNumOutputs = 19;
-    constexpr size_t kNumRows = 9;
+    constexpr size_t kNumOutputs = 83;
     for (const auto format : kFormats) {
-        const Weights weights = format(kNumOutputs, kNumInputs);
-        const std::vector<float> input = random_floats(kNumRows * kNumInputs);
-        const std::vector<const float*> rows = row_pointers(input, kNumInputs);
-        for (const Kernels* const kernels : available_kernels()) {
-            std::vector<float> together(kNumRows * kNumOutputs, 0.0f);
-            call_linear(*kernels, weights.view(), rows, 0, kNumOutputs, false, kNumOutputs, together);
-            for (size_t row = 0; row < kNumRows; row++) {
-                for (size_t output = 0; output < kNumOutputs; output++) {
-                    std::vector<float> alone(kNumOutputs, 0.0f);
-                    call_linear(*kernels, weights.view(), {rows[row]}, output, output + 1, false, kNumOutputs, alone);
-                    CHECK_EQUAL(alone[output], together[row * kNumOutputs + output]);
+        for (const size_t num_inputs : {32, 160, 4096}) {
+            const Weights weights = format(kNumOutputs, num_inputs);
+            const std::vector<float> input = random_floats(85 * num_inputs);
+            const std::vector<const float*> rows = row_pointers(input, num_inputs);
+            for (const Kernels* const kernels : available_kernels()) {
+                std::vector<float> alone(rows.size() * kNumOutputs);
+                for (size_t row = 0; row < rows.size(); row++) {
+                    std::vector<float> output(kNumOutputs);
+                    for (size_t i = 0; i < kNumOutputs; i++) {
+                        call_linear(*kernels, weights.view(), {rows[row]}, i, i + 1, false, kNumOutputs, output);
+                    }
+                    std::ranges::copy(output, alone.begin() + static_cast<ptrdiff_t>(row * kNumOutputs));
+                }
+                for (const size_t num_rows : {2, 3, 4, 5, 6, 7, 9, 13, 16, 31, 32, 47, 48, 49, 64, 85}) {
+                    const std::vector<const float*> some(rows.begin(), rows.begin() + static_cast<ptrdiff_t>(num_rows));
+                    std::vector<float> output(num_rows * kNumOutputs);
+                    const size_t cut = num_rows % kNumOutputs;
+                    call_linear(*kernels, weights.view(), some, 0, cut, false, kNumOutputs, output);
+                    call_linear(*kernels, weights.view(), some, cut, kNumOutputs, false, kNumOutputs, output);
+                    CHECK(std::ranges::equal(output, std::span(alone).first(output.size())));
                 }
             }
         }

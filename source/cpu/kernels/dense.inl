@@ -49,8 +49,13 @@ void linear(const LinearArguments& arguments) {
         *output = arguments.add_to_output ? *output + value : value;
     };
     with_weights(arguments.matrix, [&](const auto& weights) {
-        multiply(weights, arguments.first, arguments.last, arguments.inputs, arguments.num_rows, arguments.scratch,
-                 use);
+        if (arguments.packed_inputs != nullptr) {
+            multiply_packed(weights, arguments.first, arguments.last, arguments.packed_inputs, arguments.num_rows,
+                            arguments.scratch, use);
+        } else {
+            multiply(weights, arguments.first, arguments.last, arguments.inputs, arguments.num_rows, arguments.scratch,
+                     use);
+        }
     });
 }
 

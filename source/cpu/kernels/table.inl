@@ -20,6 +20,7 @@
 // clang-format off
 #include "vector.inl"
 #include "dot_products.inl"
+#include "packed_products.inl"
 #include "dense.inl"
 #include "experts.inl"
 #include "attention_tiles.inl"
@@ -36,6 +37,7 @@ const Kernels GPTOSS_KERNELS = {
     .rms_norm = rms_norm,
     .dense_row = dense_row,
     .to_block_order = to_block_order,
+    .pack_inputs = pack_inputs,
     .linear = linear,
     .expert_gate_up = expert_gate_up,
     .expert_down = expert_down,
