@@ -23,6 +23,23 @@ uint64_t mix(uint64_t value) {
     return value ^ (value >> 31);
 }
 
+// std::max_element takes its time over a vocabulary, because each comparison waits for the one before.
+float highest_of(std::span<const float> values) {
+    constexpr size_t kLanes = 16;
+    float highest[kLanes];
+    std::fill_n(highest, kLanes, -INFINITY);
+    size_t i = 0;
+    for (; i + kLanes <= values.size(); i += kLanes) {
+        for (size_t lane = 0; lane < kLanes; lane++) {
+            highest[lane] = values[i + lane] > highest[lane] ? values[i + lane] : highest[lane];
+        }
+    }
+    for (; i < values.size(); i++) {
+        highest[0] = std::max(highest[0], values[i]);
+    }
+    return *std::max_element(highest, highest + kLanes);
+}
+
 } // namespace
 
 void fail_not_finite() {
@@ -83,6 +100,11 @@ bool Sampler::is_stop_token(uint32_t token) const {
     return std::find(options_.stop_tokens, end, token) != end;
 }
 
+bool Sampler::adjusts() const {
+    return options_.num_logit_biases != 0 || options_.repetition_penalty != 1.0f || options_.presence_penalty != 0.0f ||
+           options_.frequency_penalty != 0.0f;
+}
+
 void Sampler::adjust(const TokenHistory& history) {
     for (size_t i = 0; i < options_.num_logit_biases; i++) {
         logits_[options_.logit_biases[i].token] += options_.logit_biases[i].bias;
@@ -102,17 +124,51 @@ void Sampler::adjust(const TokenHistory& history) {
     }
 }
 
-// Temperature, softmax, top_k, top_p, min_p, and one draw from what is left.
-uint32_t Sampler::draw(uint64_t position) {
-    const float highest = *std::max_element(logits_.begin(), logits_.end());
+// Sets the weights and returns their sum. A token more than 745 (in units of the temperature) below the highest gets 0.
+double Sampler::weigh(std::span<const float> logits, float highest, double temperature) {
+    weights_.resize(logits.size());
+    double total = 0;
+    for (size_t token = 0; token < logits.size(); token++) {
+        weights_[token] = std::exp((static_cast<double>(logits[token]) - highest) / temperature);
+        total += weights_[token];
+    }
+    return total;
+}
+
+// One draw by the weights, from what min_p leaves.
+uint32_t Sampler::draw(std::span<const float> logits, uint64_t position) {
+    if (options_.top_k != 0 || options_.top_p < 1.0f) {
+        return draw_filtered(logits, position);
+    }
+    // In the order of ids, and without a list of candidates, which of the whole vocabulary takes longer than the rest.
+    // The highest weight is exp(0) = 1, and its token survives. A weight of 0 never ends the search.
+    const double lowest = options_.min_p;
+    double total = 0;
+    for (const double weight : weights_) {
+        total += weight >= lowest ? weight : 0;
+    }
+    double remaining = uniform_random(options_.seed, position) * total;
+    uint32_t last = 0;
+    for (size_t token = 0; token < weights_.size(); token++) {
+        if (weights_[token] > 0 && weights_[token] >= lowest) {
+            remaining -= weights_[token];
+            last = static_cast<uint32_t>(token);
+            if (remaining < 0) {
+                break;
+            }
+        }
+    }
+    return last; // of all, if rounding made the sum of the weights fall short of the total
+}
+
+// top_k, top_p, min_p, and one draw from what is left.
+uint32_t Sampler::draw_filtered(std::span<const float> logits, uint64_t position) {
     candidates_.clear();
     double total = 0;
-    for (size_t token = 0; token < logits_.size(); token++) {
-        const double weight =
-            std::exp((static_cast<double>(logits_[token]) - highest) / static_cast<double>(options_.temperature));
-        if (weight > 0) { // underflow: less than 1e-300 of the highest probability
-            candidates_.push_back({static_cast<uint32_t>(token), logits_[token], weight});
-            total += weight;
+    for (size_t token = 0; token < logits.size(); token++) {
+        if (weights_[token] > 0) {
+            candidates_.push_back({static_cast<uint32_t>(token), logits[token], weights_[token]});
+            total += weights_[token];
         }
     }
     const auto more_likely = [](const Candidate& a, const Candidate& b) {
@@ -150,10 +206,8 @@ uint32_t Sampler::draw(uint64_t position) {
         std::erase_if(candidates_, [lowest](const Candidate& candidate) { return candidate.weight < lowest; });
     }
     // In the order of ids, so that the draw depends on which candidates there are and not on how they were found.
-    if (options_.top_k != 0 || options_.top_p < 1.0f) {
-        std::sort(candidates_.begin(), candidates_.end(),
-                  [](const Candidate& a, const Candidate& b) { return a.token < b.token; });
-    }
+    std::sort(candidates_.begin(), candidates_.end(),
+              [](const Candidate& a, const Candidate& b) { return a.token < b.token; });
     total = 0;
     for (const Candidate& candidate : candidates_) {
         total += candidate.weight;
@@ -169,30 +223,35 @@ uint32_t Sampler::draw(uint64_t position) {
 }
 
 SampledToken Sampler::sample(std::span<const float> logits, const TokenHistory& history, uint64_t position) {
-    logits_.assign(logits.begin(), logits.end());
-    const float model_highest = *std::max_element(logits_.begin(), logits_.end());
-    double sum = 0;
-    for (const float logit : logits_) {
-        sum += std::exp(static_cast<double>(logit) - model_highest);
-    }
+    const float model_highest = highest_of(logits);
+    const double sum = weigh(logits, model_highest, 1.0);
     if (!std::isfinite(sum)) {
         fail_not_finite();
     }
     const double log_sum = model_highest + std::log(sum);
 
-    adjust(history);
-    uint32_t token;
-    const auto highest = std::max_element(logits_.begin(), logits_.end()); // the first one of several
-    if (*highest == -INFINITY) {
+    std::span<const float> adjusted = logits;
+    float highest = model_highest;
+    if (adjusts()) {
+        logits_.assign(logits.begin(), logits.end());
+        adjust(history);
+        adjusted = logits_;
+        highest = highest_of(adjusted);
+    }
+    if (highest == -INFINITY) {
         fail_all_forbidden();
     }
-    if (!std::isfinite(*highest)) { // a finite logit divided by almost 0, or minus a huge negative penalty
+    if (!std::isfinite(highest)) { // a finite logit divided by almost 0, or minus a huge negative penalty
         fail_infinite_penalty();
     }
+    uint32_t token;
     if (options_.temperature == 0.0f) {
-        token = static_cast<uint32_t>(highest - logits_.begin());
+        token = static_cast<uint32_t>(std::find(adjusted.begin(), adjusted.end(), highest) - adjusted.begin());
     } else {
-        token = draw(position);
+        if (adjusts() || options_.temperature != 1.0f) { // otherwise the weights are those of above
+            weigh(adjusted, highest, static_cast<double>(options_.temperature));
+        }
+        token = draw(adjusted, position);
     }
     return {token, static_cast<float>(logits[token] - log_sum)};
 }

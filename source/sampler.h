@@ -40,11 +40,15 @@ private:
         double weight; // proportional to the probability
     };
 
+    bool adjusts() const;
     void adjust(const TokenHistory& history);
-    uint32_t draw(uint64_t position);
+    double weigh(std::span<const float> logits, float highest, double temperature);
+    uint32_t draw(std::span<const float> logits, uint64_t position);
+    uint32_t draw_filtered(std::span<const float> logits, uint64_t position);
 
     const gptoss_sampling_options& options_;
-    std::vector<float> logits_; // [V] after bias and penalties
+    std::vector<float> logits_;   // [V] after bias and penalties, if there are any
+    std::vector<double> weights_; // [V] proportional to the probabilities
     std::vector<Candidate> candidates_;
 };
 

@@ -163,6 +163,28 @@ TEST(min_p_drops_what_is_far_below_the_most_likely) {
     CHECK(tokens_drawn(options, logits_of(kDistribution)) == std::set<uint32_t>{1});
 }
 
+TEST(a_draw_from_the_whole_vocabulary_is_that_from_a_list_of_all_candidates) {
+    std::vector<float> logits(1003); // not a multiple of what is compared at a time
+    for (size_t i = 0; i < logits.size(); i++) {
+        logits[i] = i % 50 == 7 ? -2000.0f : static_cast<float>(8 * std::sin(static_cast<double>(i) * 12.9898));
+    }
+    gptoss_sampling_options options = default_options();
+    for (const float temperature : {0.3f, 1.0f, 2.5f}) {
+        for (const float min_p : {0.0f, 0.02f, 1.0f}) {
+            options.temperature = temperature;
+            options.min_p = min_p;
+            gptoss_sampling_options listed = options;
+            listed.top_k = static_cast<uint32_t>(logits.size()); // keeps every one of them
+            Sampler whole(options, static_cast<uint32_t>(logits.size()));
+            Sampler list(listed, static_cast<uint32_t>(logits.size()));
+            for (uint64_t position = 0; position < 100; position++) {
+                CHECK_EQUAL(whole.sample(logits, kNoHistory, position).token,
+                            list.sample(logits, kNoHistory, position).token);
+            }
+        }
+    }
+}
+
 TEST(filters_follow_one_another) {
     gptoss_sampling_options options = default_options();
     options.top_k = 4;     // drops 0
