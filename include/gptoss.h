@@ -486,6 +486,41 @@ GPTOSS_ABI enum gptoss_status gptoss_context_sample_with_options(gptoss_context_
                                                                  size_t* num_tokens_out,
                                                                  enum gptoss_finish_reason* finish_reason_out);
 
+/* ---- Benchmarks (additions) ----------------------------------------------------------------------------------- */
+
+/* What the library was built from and with. */
+struct gptoss_build_info {
+    char commit[64];    /* NUL-terminated: of the sources, with "-dirty" if they were changed; "" if not known */
+    char compiler[128]; /* NUL-terminated: "GCC 12.2.0" */
+};
+
+GPTOSS_ABI enum gptoss_status gptoss_get_build_info(struct gptoss_build_info* build_info_out);
+
+/*
+ * The instruction set that the CPU backend chose for this processor, for instance "x86-64-v4-vnni"; "" for other
+ * backends. Static storage.
+ */
+GPTOSS_ABI enum gptoss_status gptoss_model_get_instruction_set(gptoss_model_t model, const char** instruction_set_out);
+
+/* What this machine can do at best, with the model's threads and instruction set. */
+struct gptoss_roofline {
+    uint32_t num_threads;
+    double read_bytes_per_second;        /* of memory that no cache holds, in large pages where the system has them */
+    double mapped_read_bytes_per_second; /* of the model's file where it is mapped; 0: it is too small to tell */
+    double fp32_operations_per_second;   /* multiplications and additions, each counted */
+    double int8_operations_per_second;   /* of 8-bit numbers, likewise; 0: the instruction set has nothing for it */
+};
+
+/*
+ * Measures for about `seconds`, from 0 to 60; three times each at the least, which takes about half a second. Each
+ * figure is that of the fastest pass. A file that is not in memory is read from its disk first, up to 1 GiB of it.
+ *
+ * Fails with unsupported_argument for backends other than the CPU, and with insufficient_memory: it takes up to 1 GiB.
+ */
+GPTOSS_ABI enum gptoss_status gptoss_model_measure_roofline(gptoss_model_t model,
+                                                            double seconds,
+                                                            struct gptoss_roofline* roofline_out);
+
 /* ---- Self-test (additions) ------------------------------------------------------------------------------------ */
 
 /* What became of one kernel's check on this machine's device. Valid during the callback only. */

@@ -95,6 +95,11 @@ std::unique_ptr<Backend> create_metal(const std::shared_ptr<const MappedFile>&,
 
 } // namespace
 
+gptoss_roofline Backend::measure_roofline(double /* seconds */) {
+    fail(gptoss_status_unsupported_argument,
+         "The limits of this backend's device cannot be measured: use the backend 'cpu'.");
+}
+
 gptoss_backend resolve_backend(gptoss_backend kind) {
     switch (kind) {
         case gptoss_backend_auto:

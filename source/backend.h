@@ -80,6 +80,8 @@ public:
     virtual gptoss_backend kind() const = 0;
     virtual uint32_t num_threads() const = 0;
     virtual gptoss_precision precision() const = 0;
+    // Of gptoss.h; static storage.
+    virtual const char* instruction_set() const { return ""; }
     // Bytes of activations allocated so far. Safe while another thread runs a batch.
     virtual size_t workspace_bytes() const = 0;
 
@@ -98,6 +100,9 @@ public:
 
     // Null: this backend does not sample; the caller does, from the logits.
     virtual std::unique_ptr<TokenStream> start_stream(const StreamStart&) { return nullptr; }
+
+    // Of gptoss.h. Not while a batch runs.
+    virtual gptoss_roofline measure_roofline(double seconds);
 
     // ---- The verbs of a forward pass, between begin and end. One batch at a time.
 

@@ -185,6 +185,11 @@ class Model:
         return names[self._native.precision()]
 
     @property
+    def instruction_set(self) -> str:
+        """That the CPU backend chose for this processor, as "x86-64-v4-vnni"; "" elsewhere."""
+        return self._native.instruction_set()
+
+    @property
     def memory(self) -> MemoryUse:
         """Bytes in use now."""
         weights, workspace = self._native.memory_use()

@@ -145,6 +145,13 @@ py::tuple device_info(gptoss_backend backend) {
                           info.max_buffer_bytes, info.physical_bytes);
 }
 
+// (commit, compiler)
+py::tuple build_info() {
+    gptoss_build_info info;
+    check(gptoss_get_build_info(&info));
+    return py::make_tuple(info.commit, info.compiler);
+}
+
 // What the callback of a self-test is called with, and what it raised.
 struct KernelChecks {
     py::function callback;
@@ -248,6 +255,26 @@ public:
         gptoss_precision precision;
         check(gptoss_model_get_precision(model_.get(), &precision));
         return precision;
+    }
+
+    std::string instruction_set() const {
+        const char* name;
+        check(gptoss_model_get_instruction_set(model_.get(), &name));
+        return name;
+    }
+
+    // (threads, bytes read per second, the same where the file is mapped, fp32 and int8 operations per second)
+    py::tuple measure_roofline(double seconds) const {
+        gptoss_roofline roofline;
+        gptoss_status status;
+        {
+            const py::gil_scoped_release release;
+            status = gptoss_model_measure_roofline(model_.get(), seconds, &roofline);
+        }
+        check(status);
+        return py::make_tuple(roofline.num_threads, roofline.read_bytes_per_second,
+                              roofline.mapped_read_bytes_per_second, roofline.fp32_operations_per_second,
+                              roofline.int8_operations_per_second);
     }
 
     py::tuple memory_use() const {
@@ -513,6 +540,7 @@ void process_batch(const std::vector<Context*>& contexts, std::optional<py::func
 PYBIND11_MODULE(_native, module) {
     module.doc() = "The C library of gptoss as Python objects; use gptoss.Model and gptoss.Context instead.";
     module.def("version", &gptoss_version);
+    module.def("build_info", &build_info);
 
     py::enum_<gptoss_backend>(module, "Backend")
         .value("auto", gptoss_backend_auto)
@@ -531,6 +559,8 @@ PYBIND11_MODULE(_native, module) {
         .def("backend", &Model::backend)
         .def("num_threads", &Model::num_threads)
         .def("precision", &Model::precision)
+        .def("instruction_set", &Model::instruction_set)
+        .def("measure_roofline", &Model::measure_roofline, py::arg("seconds"))
         .def("memory_use", &Model::memory_use)
         .def("kv_cache_size", &Model::kv_cache_size, py::arg("num_tokens"))
         .def("estimate_memory", &Model::estimate_memory, py::arg("backend"), py::arg("context_length"),

@@ -5,6 +5,7 @@
 
 #include "instruction_set.h"
 #include "kv_storage.h"
+#include "roofline.h"
 
 namespace gptoss::cpu {
 
@@ -65,6 +66,10 @@ CpuBackend::CpuBackend(uint32_t num_threads,
     scratch_stride_ = scratch_floats(config_);
     scratch_.resize(pool_.num_threads() * scratch_stride_);
     workspace_bytes_ = scratch_.size() * sizeof(float) + attention_.workspace_bytes();
+}
+
+gptoss_roofline CpuBackend::measure_roofline(double seconds) {
+    return cpu::measure_roofline(pool_, kernels_, mapping_->bytes(), seconds);
 }
 
 std::unique_ptr<KvStorage> CpuBackend::create_kv_storage(size_t max_tokens, size_t max_batch_tokens) const {

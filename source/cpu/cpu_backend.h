@@ -24,6 +24,8 @@ public:
     gptoss_backend kind() const override { return gptoss_backend_cpu; }
     uint32_t num_threads() const override { return pool_.num_threads(); }
     gptoss_precision precision() const override { return precision_; }
+    const char* instruction_set() const override { return kernels_.name; }
+    gptoss_roofline measure_roofline(double seconds) override;
     size_t workspace_bytes() const override { return workspace_bytes_.load(); }
     std::unique_ptr<KvStorage> create_kv_storage(size_t max_tokens, size_t max_batch_tokens) const override;
     size_t kv_storage_bytes(size_t num_tokens, size_t max_batch_tokens) const override;

@@ -142,8 +142,19 @@ inline constexpr size_t kPanels = 8;
 // Weight rows that are unpacked to fp32 at a time when many rows share them.
 inline constexpr size_t kLinearScratchRows = kPanels * kPanelOutputs;
 
+// What the processor can do at best (roofline.h).
+struct PeakLoops {
+    // Reads every byte; num_bytes is a multiple of 512. Returns something that depends on all of them.
+    uint64_t (*read_memory)(const void* address, size_t num_bytes);
+    void (*multiply_add_fp32)(size_t num_rounds);
+    size_t fp32_operations_per_round;             // multiplications and additions
+    void (*multiply_add_int8)(size_t num_rounds); // null: the instruction set has nothing for it
+    size_t int8_operations_per_round;
+};
+
 struct Kernels {
     const char* name;
+    PeakLoops peaks;
     // output = input * rsqrt(mean(input^2) + epsilon) * gain, [size], size a multiple of 32
     void (*rms_norm)(const float* input, const uint16_t* gain, float* output, size_t size, float epsilon);
     // output = row `row` of the matrix, [num_inputs], without bias

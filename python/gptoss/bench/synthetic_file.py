@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import shlex
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from gptoss.bench.cache_folder import cache_folder
 from gptoss.bench.random_weights import random_checkpoint
 from gptoss.bench.shapes import Shape
 from gptoss.convert.byte_counts import format_bytes
@@ -28,8 +30,8 @@ from gptoss.convert.tokenizer_source import Vocabulary, load_vocabulary
 from gptoss.errors import GptossError
 
 SEED = 0
-# Written at once, between two reports of progress.
-PIECE_BYTES = 8 * 2**20
+# Called with a sentence for the user.
+Notice = Callable[[str], None]
 
 
 class SyntheticFileError(GptossError):
@@ -84,6 +86,43 @@ def write_file(plan: SyntheticFile, path: Path, progress: Progress, *, replace: 
                 output.write(piece)
                 progress("writing random weights", output.num_bytes, plan.num_bytes)
         output.commit()
+
+
+def provide_file(
+    plan: SyntheticFile, wanted: Path | None, progress: Progress, notice: Notice
+) -> Path:
+    """Return a file with the planned content, written if it is not there.
+
+    `wanted`: None for a file in the user's cache folder, which is ours: if it is not as planned,
+    it is written again. A file that the user names is never replaced: SyntheticFileError.
+    `notice` is told where the file is, and how to be rid of it.
+    """
+    path = default_path(plan.shape) if wanted is None else wanted
+    if path.exists():
+        reason = difference(plan, path)
+        if reason is None:
+            notice(f"random weights: {path}, {format_bytes(plan.num_bytes)}, from an earlier run")
+            return path
+        if wanted is not None:
+            raise SyntheticFileError(
+                f"{path} is not the file of random weights that it should be: {reason}. Remove it, "
+                "or give another file with --synthetic-file."
+            )
+    if wanted is None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    elif not path.parent.is_dir():
+        raise SyntheticFileError(f"The folder {path.parent} does not exist.")
+    notice(
+        f"random weights: writing {path}, {format_bytes(plan.num_bytes)}; kept for the next run, "
+        f"to be removed with: rm {shlex.quote(str(path))}"
+    )
+    write_file(plan, path, progress, replace=wanted is None)
+    return path
+
+
+def default_path(shape: Shape) -> Path:
+    """The place in the user's cache folder."""
+    return cache_folder() / f"random-{shape.name}-{shape.num_blocks}-blocks-bf16.bin"
 
 
 def check_space(path: Path, num_bytes: int) -> None:

@@ -13,7 +13,7 @@ import sys
 from collections.abc import Sequence
 from types import ModuleType
 
-from gptoss.cli import convert, generate, inspect, selftest
+from gptoss.cli import bench, convert, generate, inspect, selftest
 
 # In the order of the help. A command's module has add_parser(subparsers) and run(arguments) -> int,
 # and imports what is slow to load (numpy, the engine) only in run.
@@ -21,6 +21,7 @@ COMMANDS: dict[str, ModuleType] = {
     "generate": generate,
     "convert": convert,
     "inspect": inspect,
+    "bench": bench,
     "selftest": selftest,
 }
 

@@ -10,6 +10,8 @@
 
 #if defined(__AVX2__)
 #include <immintrin.h>
+#elif defined(__ARM_NEON)
+#include <arm_neon.h>
 #endif
 
 #include "cpu/kernels.h"
@@ -27,6 +29,7 @@
 #include "attention.inl"
 #include "key_value_cache.inl"
 #include "elementwise.inl"
+#include "peaks.inl"
 // clang-format on
 
 namespace gptoss::cpu {
@@ -34,6 +37,7 @@ namespace gptoss::cpu {
 extern const Kernels GPTOSS_KERNELS;
 const Kernels GPTOSS_KERNELS = {
     .name = GPTOSS_KERNELS_NAME,
+    .peaks = kPeakLoops,
     .rms_norm = rms_norm,
     .dense_row = dense_row,
     .to_block_order = to_block_order,
