@@ -72,8 +72,10 @@ def model_path(shape_name: str = "tiny", embedding_scale: float = 1.0) -> Path:
     return _model_path(shape_name, embedding_scale)
 
 
-def model(shape_name: str = "tiny", embedding_scale: float = 1.0) -> gptoss.Model:
-    return _model(shape_name, embedding_scale)
+def model(
+    shape_name: str = "tiny", embedding_scale: float = 1.0, precision: str = "default"
+) -> gptoss.Model:
+    return _model(shape_name, embedding_scale, precision)
 
 
 @functools.cache
@@ -84,8 +86,8 @@ def _model_path(shape_name: str, embedding_scale: float) -> Path:
 
 
 @functools.cache
-def _model(shape_name: str, embedding_scale: float) -> gptoss.Model:
-    return gptoss.Model(_model_path(shape_name, embedding_scale), threads=2)
+def _model(shape_name: str, embedding_scale: float, precision: str) -> gptoss.Model:
+    return gptoss.Model(_model_path(shape_name, embedding_scale), threads=2, precision=precision)
 
 
 @functools.cache

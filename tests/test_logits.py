@@ -32,6 +32,10 @@ NUM_TOKENS = 300
 # another model's. Such tokens are set aside. The seeds are such that there are few.
 MIN_ROUTER_MARGIN = 1e-3
 
+# In default precision the experts' inputs are rounded to 16 bits: up to 1.3 times the bound of fp32
+# was seen.
+DIFFERENCE_FACTOR = {"exact": 1, "default": 2}
+
 
 def logits_of_prefixes(context: gptoss.Context, tokens: list[int]) -> NDArray[np.float32]:
     """Logits after each token from the context's length on, decoded one at a time."""
@@ -43,13 +47,18 @@ def logits_of_prefixes(context: gptoss.Context, tokens: list[int]) -> NDArray[np
 
 
 def assert_agreement(
-    output: reference.Output, rows: slice, actual: NDArray[Any], num_blocks: int
+    output: reference.Output,
+    rows: slice,
+    actual: NDArray[Any],
+    num_blocks: int,
+    precision: str = "default",
 ) -> None:
     expected = output.logits[rows]
     decided = output.router_margins[rows] > MIN_ROUTER_MARGIN
     assert decided.mean() > 0.9
     difference = np.abs(actual - expected).max(axis=-1)[decided]
-    assert difference.max() < MAX_LOGIT_DIFFERENCE_PER_BLOCK * num_blocks
+    factor = DIFFERENCE_FACTOR[precision]
+    assert difference.max() < MAX_LOGIT_DIFFERENCE_PER_BLOCK * num_blocks * factor
     assert kl_divergence(expected, actual)[decided].mean() < MAX_MEAN_KL
 
 
@@ -65,15 +74,18 @@ def test_logits_after_a_prompt(shape_name: str, num_tokens: int) -> None:
     assert_agreement(output, slice(num_tokens - 1, num_tokens), logits[None], num_blocks)
 
 
+@pytest.mark.parametrize("precision", ["default", "exact"])
 @pytest.mark.parametrize("shape_name", ENGINE_SHAPES)
-def test_decoding_agrees_with_the_reference_at_every_position(shape_name: str) -> None:
+def test_decoding_agrees_with_the_reference_at_every_position(
+    shape_name: str, precision: str
+) -> None:
     """From position 100 across the window's edge; also decode against the reference's prefill."""
     tokens = random_tokens(NUM_TOKENS)
-    context = processed_context(model(shape_name), tokens[:100])
+    context = processed_context(model(shape_name, precision=precision), tokens[:100])
     logits = logits_of_prefixes(context, tokens)
     output = reference_output(shape_name, NUM_TOKENS, cache_dtype=np.float16)
     num_blocks = ENGINE_SHAPES[shape_name].num_blocks
-    assert_agreement(output, slice(100, NUM_TOKENS), logits, num_blocks)
+    assert_agreement(output, slice(100, NUM_TOKENS), logits, num_blocks, precision)
 
 
 # The comparisons above round the reference's keys and values to fp16, as the engine's cache does,
@@ -117,12 +129,14 @@ def test_prefill_in_pieces_equals_prefill_in_one(shape_name: str, max_batch_toke
     np.testing.assert_array_equal(pieces.logits(), whole.logits())
 
 
+@pytest.mark.parametrize("precision", ["default", "exact"])
 @pytest.mark.parametrize("shape_name", ["tiny", "short_window", "window_of_one", "five_blocks"])
-def test_decoding_equals_prefill(shape_name: str) -> None:
+def test_decoding_equals_prefill(shape_name: str, precision: str) -> None:
     tokens = random_tokens(NUM_TOKENS)
-    decoded = processed_context(model(shape_name), tokens[:5])
+    loaded = model(shape_name, precision=precision)
+    decoded = processed_context(loaded, tokens[:5])
     last = logits_of_prefixes(decoded, tokens)[-1]
-    np.testing.assert_array_equal(last, processed_context(model(shape_name), tokens).logits())
+    np.testing.assert_array_equal(last, processed_context(loaded, tokens).logits())
 
 
 def test_logits_do_not_depend_on_the_number_of_threads() -> None:

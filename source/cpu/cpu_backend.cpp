@@ -62,10 +62,11 @@ CpuBackend::CpuBackend(uint32_t num_threads,
       precision_(precision),
       kernels_(choose_kernels()),
       pool_(num_threads),
-      attention_(config_, kernels_, pool_) {
+      attention_(config_, kernels_, pool_),
+      experts_(config_, kernels_, pool_.num_threads(), precision == gptoss_precision_exact) {
     scratch_stride_ = scratch_floats(config_);
     scratch_.resize(pool_.num_threads() * scratch_stride_);
-    workspace_bytes_ = scratch_.size() * sizeof(float) + attention_.workspace_bytes();
+    workspace_bytes_ = scratch_.size() * sizeof(float) + attention_.workspace_bytes() + experts_.workspace_bytes();
 }
 
 gptoss_roofline CpuBackend::measure_roofline(double seconds) {
@@ -85,11 +86,11 @@ size_t CpuBackend::workspace_bytes_for(const ModelConfig& config, size_t num_thr
     const size_t attention_dim = size_t{config.num_heads} * config.head_dim;
     const size_t qkv_dim = attention_dim + 2 * size_t{config.num_kv_heads} * config.head_dim;
     // As the members of the class come; begin() gives them these sizes.
-    const size_t floats_per_row = 3 * embedding_dim + qkv_dim + attention_dim + config.num_experts +
-                                  config.num_active_experts * (1 + config.mlp_dim + embedding_dim);
+    const size_t floats_per_row = 2 * embedding_dim + qkv_dim + attention_dim + config.num_experts;
     const size_t num_floats = num_threads * scratch_floats(config) + num_rows * floats_per_row +
                               num_packed_rows(num_rows) * packed_row_size(config) + config.vocabulary_size;
-    return num_floats * sizeof(float) + Attention::workspace_bytes_for(config, num_threads, num_rows);
+    return num_floats * sizeof(float) + Attention::workspace_bytes_for(config, num_threads, num_rows) +
+           ExpertMlp::workspace_bytes_for(config, num_rows);
 }
 
 void CpuBackend::parallel(size_t num_tasks, size_t operations_per_task, const ThreadPool::Task& task) {
@@ -104,30 +105,20 @@ void CpuBackend::parallel(size_t num_tasks, size_t operations_per_task, const Th
 
 void CpuBackend::begin(const Batch& batch) {
     const size_t num_rows = batch.tokens.size();
-    const size_t num_assignments = num_rows * config_.num_active_experts;
     const size_t attention_dim = size_t{config_.num_heads} * config_.head_dim;
     const size_t qkv_dim = attention_dim + 2 * size_t{config_.num_kv_heads} * config_.head_dim;
 
     batch_ = &batch;
     fit(residual_, num_rows * config_.embedding_dim);
     fit(normalized_, num_rows * config_.embedding_dim);
-    fit(block_ordered_, num_rows * config_.embedding_dim);
     fit(packed_inputs_, num_packed_rows(num_rows) * packed_row_size(config_));
     fit(qkv_, num_rows * qkv_dim);
     fit(attention_output_, num_rows * attention_dim);
     fit(router_logits_, num_rows * config_.num_experts);
-    fit(chosen_experts_, num_assignments);
-    fit(routing_weights_, num_assignments);
-    fit(assignment_of_, num_assignments);
-    fit(row_of_, num_assignments);
-    fit(hidden_, num_assignments * config_.mlp_dim);
-    fit(expert_output_, num_assignments * config_.embedding_dim);
     fit(logits_, batch.logit_rows.size() * config_.vocabulary_size);
 
     normalized_rows_ = row_pointers(normalized_, num_rows, config_.embedding_dim);
     attention_output_rows_ = row_pointers(attention_output_, num_rows, attention_dim);
-    hidden_rows_ = row_pointers(hidden_, num_assignments, config_.mlp_dim);
-    expert_inputs_.resize(num_assignments);
 
     rows_.clear();
     for (size_t span = 0; span < batch.spans.size(); span++) {
@@ -139,11 +130,11 @@ void CpuBackend::begin(const Batch& batch) {
 
     size_t num_floats = scratch_.capacity();
     for (const std::vector<float>* const buffer :
-         {&residual_, &normalized_, &block_ordered_, &packed_inputs_, &qkv_, &attention_output_, &router_logits_,
-          &routing_weights_, &hidden_, &expert_output_, &logits_}) {
+         {&residual_, &normalized_, &packed_inputs_, &qkv_, &attention_output_, &router_logits_, &logits_}) {
         num_floats += buffer->capacity();
     }
-    workspace_bytes_ = num_floats * sizeof(float) + attention_.workspace_bytes();
+    experts_.begin(num_rows);
+    workspace_bytes_ = num_floats * sizeof(float) + attention_.workspace_bytes() + experts_.workspace_bytes();
 }
 
 void CpuBackend::embed(const DensePlace& embedding) {
@@ -224,122 +215,16 @@ void CpuBackend::project_attention_output(const DensePlace& weight, const Tensor
 
 void CpuBackend::route(const TensorPlace& gain, const TensorPlace& weight, const TensorPlace& bias) {
     norm(gain);
-    const size_t num_experts = config_.num_experts;
-    const size_t num_active = config_.num_active_experts;
-    linear(bf16_matrix(weight), &bias, normalized_rows_, config_.embedding_dim, router_logits_, num_experts, false);
-    for (size_t row = 0; row < rows_.size(); row++) {
-        const float* const logits = router_logits_.data() + row * num_experts;
-        uint32_t* const chosen = chosen_experts_.data() + row * num_active;
-        float* const routing_weights = routing_weights_.data() + row * num_active;
-        for (size_t k = 0; k < num_active; k++) {
-            // The highest one that is not chosen yet; on a tie the lowest index, because `>` keeps the first.
-            size_t best = num_experts;
-            for (size_t expert = 0; expert < num_experts; expert++) {
-                const bool taken = std::find(chosen, chosen + k, expert) != chosen + k;
-                if (!taken && (best == num_experts || logits[expert] > logits[best])) {
-                    best = expert;
-                }
-            }
-            chosen[k] = static_cast<uint32_t>(best);
-        }
-        float sum = 0;
-        for (size_t k = 0; k < num_active; k++) {
-            routing_weights[k] = std::exp(logits[chosen[k]] - logits[chosen[0]]);
-            sum += routing_weights[k];
-        }
-        for (size_t k = 0; k < num_active; k++) {
-            routing_weights[k] /= sum;
-        }
-    }
-    group_by_expert();
-}
-
-// A counting sort of the choices by expert, stable in the order of rows: every expert's weights are then read once.
-void CpuBackend::group_by_expert() {
-    std::vector<uint32_t> next(config_.num_experts + 1);
-    for (const uint32_t expert : chosen_experts_) {
-        next[expert + 1]++;
-    }
-    groups_.clear();
-    for (size_t expert = 0; expert < config_.num_experts; expert++) {
-        next[expert + 1] += next[expert];
-        if (next[expert + 1] != next[expert]) {
-            groups_.push_back({expert, next[expert], next[expert + 1]});
-        }
-    }
-    for (size_t choice = 0; choice < chosen_experts_.size(); choice++) {
-        const uint32_t assignment = next[chosen_experts_[choice]]++;
-        assignment_of_[choice] = assignment;
-        row_of_[assignment] = static_cast<uint32_t>(choice / config_.num_active_experts);
-    }
-}
-
-template <class Piece>
-void CpuBackend::for_each_expert_piece(size_t num_inputs, size_t num_outputs, const Piece& piece) {
-    const size_t pieces_per_group = (num_outputs + kOutputsPerTask - 1) / kOutputsPerTask;
-    const size_t rows_per_group = row_of_.size() / groups_.size();
-    parallel(groups_.size() * pieces_per_group, rows_per_group * kOutputsPerTask * num_inputs,
-             [&](size_t task, uint32_t thread) {
-                 const size_t first = task % pieces_per_group * kOutputsPerTask;
-                 piece(groups_[task / pieces_per_group], first, std::min(num_outputs, first + kOutputsPerTask), thread);
-             });
+    linear(bf16_matrix(weight), &bias, normalized_rows_, config_.embedding_dim, router_logits_, config_.num_experts,
+           false);
+    experts_.choose(router_logits_.data(), rows_.size());
 }
 
 void CpuBackend::apply_experts(uint64_t experts_offset, const ExpertPlaces& expert) {
-    const size_t embedding_dim = config_.embedding_dim;
-    const size_t mlp_dim = config_.mlp_dim;
-    const size_t num_active = config_.num_active_experts;
-    parallel(rows_.size(), embedding_dim, [&](size_t row, uint32_t) {
-        kernels_.to_block_order(normalized_.data() + row * embedding_dim, block_ordered_.data() + row * embedding_dim,
-                                embedding_dim);
-    });
-    for (size_t assignment = 0; assignment < row_of_.size(); assignment++) {
-        expert_inputs_[assignment] = block_ordered_.data() + row_of_[assignment] * embedding_dim;
-    }
-
-    for_each_expert_piece(
-        2 * embedding_dim, mlp_dim, [&](const ExpertGroup& group, size_t first, size_t last, uint32_t thread) {
-            const uint64_t base = experts_offset + group.expert * expert.stride;
-            kernels_.expert_gate_up({.matrix = {.blocks = weights<uint8_t>(base + expert.mlp1_blocks.offset),
-                                                .scales = weights<uint8_t>(base + expert.mlp1_scales.offset),
-                                                .bias = weights<uint16_t>(base + expert.mlp1_bias.offset),
-                                                .num_inputs = embedding_dim},
-                                     .inputs = expert_inputs_.data() + group.begin,
-                                     .hidden = hidden_.data() + group.begin * mlp_dim,
-                                     .num_rows = group.end - group.begin,
-                                     .hidden_stride = mlp_dim,
-                                     .first = first,
-                                     .last = last,
-                                     .swiglu_limit = config_.swiglu_limit,
-                                     .scratch = scratch(thread)});
-        });
-    for_each_expert_piece(
-        mlp_dim, embedding_dim, [&](const ExpertGroup& group, size_t first, size_t last, uint32_t thread) {
-            const uint64_t base = experts_offset + group.expert * expert.stride;
-            kernels_.expert_down({.matrix = {.blocks = weights<uint8_t>(base + expert.mlp2_blocks.offset),
-                                             .scales = weights<uint8_t>(base + expert.mlp2_scales.offset),
-                                             .bias = weights<uint16_t>(base + expert.mlp2_bias.offset),
-                                             .num_inputs = mlp_dim},
-                                  .inputs = hidden_rows_.data() + group.begin,
-                                  .output = expert_output_.data() + group.begin * embedding_dim,
-                                  .num_rows = group.end - group.begin,
-                                  .output_stride = embedding_dim,
-                                  .first = first,
-                                  .last = last,
-                                  .scratch = scratch(thread)});
-        });
-
-    // In the order of the choices, so that the sum does not depend on how experts are scheduled.
-    parallel(rows_.size(), num_active * embedding_dim, [&](size_t row, uint32_t) {
-        float* const residual = residual_.data() + row * embedding_dim;
-        for (size_t k = 0; k < num_active; k++) {
-            const float routing_weight = routing_weights_[row * num_active + k];
-            const float* const output = expert_output_.data() + assignment_of_[row * num_active + k] * embedding_dim;
-            for (size_t i = 0; i < embedding_dim; i++) {
-                residual[i] += routing_weight * output[i];
-            }
-        }
-    });
+    experts_.apply(weights<uint8_t>(experts_offset), expert, normalized_.data(), residual_.data(),
+                   [this](size_t num_tasks, size_t operations_per_task, const ThreadPool::Task& task) {
+                       parallel(num_tasks, operations_per_task, task);
+                   });
 }
 
 void CpuBackend::unembed(const TensorPlace& gain, const DensePlace& weight) {

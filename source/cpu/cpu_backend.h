@@ -7,6 +7,7 @@
 
 #include "attention.h"
 #include "backend.h"
+#include "expert_mlp.h"
 #include "kernels.h"
 #include "thread_pool.h"
 
@@ -51,12 +52,6 @@ private:
         size_t span;
         size_t position;
     };
-    // The rows that chose one expert: assignments [begin, end).
-    struct ExpertGroup {
-        size_t expert;
-        size_t begin;
-        size_t end;
-    };
 
     template <class Element>
     const Element* weights(uint64_t offset) const {
@@ -75,11 +70,6 @@ private:
                 std::vector<float>& output,
                 size_t num_outputs,
                 bool add_to_output);
-    // Runs piece(group, first, last, thread) over every expert group with [0, num_outputs) cut into pieces; num_inputs
-    // multiply-adds make an output of a row.
-    template <class Piece>
-    void for_each_expert_piece(size_t num_inputs, size_t num_outputs, const Piece& piece);
-    void group_by_expert();
     float* scratch(uint32_t thread) { return scratch_.data() + thread * scratch_stride_; }
 
     std::shared_ptr<const MappedFile> mapping_;
@@ -89,30 +79,21 @@ private:
     const Kernels& kernels_;
     ThreadPool pool_;
     Attention attention_;
+    ExpertMlp experts_;
     std::atomic<size_t> workspace_bytes_ = 0;
 
     const Batch* batch_ = nullptr;
-    std::vector<Row> rows_;                // [rows]
-    std::vector<float> residual_;          // [rows, E]
-    std::vector<float> normalized_;        // [rows, E]
-    std::vector<float> block_ordered_;     // [rows, E] normalized, for the experts
-    std::vector<float> packed_inputs_;     // [rows, max(E, H D)] of the projection at hand, if there are many rows
-    std::vector<float> qkv_;               // [rows, (H + 2G) D]
-    std::vector<float> attention_output_;  // [rows, H D]
-    std::vector<float> router_logits_;     // [rows, experts]
-    std::vector<uint32_t> chosen_experts_; // [rows, A], descending logits
-    std::vector<float> routing_weights_;   // [rows, A]
-    std::vector<ExpertGroup> groups_;      // of this block, ascending experts
-    std::vector<uint32_t> assignment_of_;  // [rows, A] -> the assignment that a choice became
-    std::vector<uint32_t> row_of_;         // [rows * A] assignment -> row
-    std::vector<float> hidden_;            // [rows * A, I] by assignment, in block order
-    std::vector<float> expert_output_;     // [rows * A, E] by assignment
-    std::vector<float> logits_;            // [logit rows, V]
+    std::vector<Row> rows_;               // [rows]
+    std::vector<float> residual_;         // [rows, E]
+    std::vector<float> normalized_;       // [rows, E]
+    std::vector<float> packed_inputs_;    // [rows, max(E, H D)] of the projection at hand, if there are many rows
+    std::vector<float> qkv_;              // [rows, (H + 2G) D]
+    std::vector<float> attention_output_; // [rows, H D]
+    std::vector<float> router_logits_;    // [rows, experts]
+    std::vector<float> logits_;           // [logit rows, V]
 
     std::vector<const float*> normalized_rows_;       // [rows]
     std::vector<const float*> attention_output_rows_; // [rows]
-    std::vector<const float*> expert_inputs_;         // [rows * A] by assignment, into block_ordered_
-    std::vector<const float*> hidden_rows_;           // [rows * A] by assignment, into hidden_
     size_t scratch_stride_;
     std::vector<float> scratch_; // [threads, scratch_stride_]
 };

@@ -78,6 +78,48 @@ struct ExpertDownArguments {
     float* scratch; // [kLinearScratchRows, num_inputs]
 };
 
+// 32 activations as 16-bit integers, value = scale * code: as exact as fp32 sums are in practice (docs/accuracy.md),
+// and their products with MXFP4 codes are summed without any rounding.
+struct QuantizedBlock {
+    float scale;
+    int32_t offset; // -12 * the sum of the codes: unpacked MXFP4 codes are unsigned, 12 too high
+    // In pair order: of each eight inputs 0, 4, 2, 6, 1, 5, 3, 7, as masks and shifts leave the nibbles of four bytes.
+    int16_t codes[32];
+};
+
+// The integer form of ExpertGateUpArguments. hidden is quantized, too.
+struct IntegerGateUpArguments {
+    Mxfp4Matrix matrix;
+    const QuantizedBlock* const* inputs; // [num_rows] -> [num_inputs / 32]
+    QuantizedBlock* hidden;              // [num_rows, hidden_stride]
+    size_t num_rows;
+    size_t hidden_stride; // in blocks
+    size_t first;         // the hidden elements of this call, multiples of 32
+    size_t last;
+    float swiglu_limit;
+};
+
+// The integer form of ExpertDownArguments.
+struct IntegerDownArguments {
+    Mxfp4Matrix matrix;
+    const QuantizedBlock* const* inputs; // [num_rows] -> [num_inputs / 32]
+    float* output;                       // [num_rows, output_stride]
+    size_t num_rows;
+    size_t output_stride;
+    size_t first; // the outputs of this call, multiples of 32
+    size_t last;
+};
+
+// output[i] += weights[0] * rows[indices[0]][i] + weights[1] * rows[indices[1]][i] ..., in this order
+struct AddWeightedRowsArguments {
+    const float* rows;       // [..., size]
+    const uint32_t* indices; // [num_rows]
+    const float* weights;    // [num_rows]
+    float* output;           // [size]
+    size_t num_rows;
+    size_t size; // a multiple of 32
+};
+
 // Rotates the queries and keys of one key/value head, and puts keys and values into its cache, for consecutive
 // positions of one block of keys.
 struct RotateAndCacheArguments {
@@ -170,6 +212,10 @@ struct Kernels {
     void (*attention_range)(const AttentionArguments& arguments, size_t range, float* results);
     // output, from the results of num_ranges consecutive ranges that hold all positions which the rows see
     void (*attention_merge)(const AttentionArguments& arguments, const float* results, size_t num_ranges);
+    void (*quantize)(const float* input, QuantizedBlock* output, size_t size); // size a multiple of 32
+    void (*integer_gate_up)(const IntegerGateUpArguments& arguments);
+    void (*integer_down)(const IntegerDownArguments& arguments);
+    void (*add_weighted_rows)(const AddWeightedRowsArguments& arguments);
 };
 
 // The slow twin of all others: any processor.

@@ -8,7 +8,7 @@
 #include <stdint.h>
 #include <string.h>
 
-#if defined(__AVX2__)
+#if defined(__SSE2__)
 #include <immintrin.h>
 #elif defined(__ARM_NEON)
 #include <arm_neon.h>
@@ -25,6 +25,10 @@
 #include "packed_products.inl"
 #include "dense.inl"
 #include "experts.inl"
+#include "mxfp4.inl"
+#include "quantize.inl"
+#include "integer_products.inl"
+#include "integer_experts.inl"
 #include "attention_tiles.inl"
 #include "attention.inl"
 #include "key_value_cache.inl"
@@ -49,6 +53,10 @@ const Kernels GPTOSS_KERNELS = {
     .attention = attention,
     .attention_range = attention_range,
     .attention_merge = attention_merge,
+    .quantize = quantize,
+    .integer_gate_up = integer_gate_up,
+    .integer_down = integer_down,
+    .add_weighted_rows = add_weighted_rows,
 };
 
 } // namespace gptoss::cpu

@@ -15,6 +15,7 @@ typedef float QuarterOfFloats __attribute__((vector_size(16)));
 typedef int32_t Ints __attribute__((vector_size(64)));
 typedef uint32_t Words __attribute__((vector_size(64)));
 typedef uint16_t Shorts __attribute__((vector_size(32)));
+typedef int16_t SignedShorts __attribute__((vector_size(32)));
 typedef uint8_t Bytes __attribute__((vector_size(16)));
 typedef int8_t SignedBytes __attribute__((vector_size(16)));
 
@@ -49,6 +50,14 @@ GPTOSS_INLINE float sum_of_lanes(Floats values) {
     const QuarterOfFloats quarter =
         __builtin_shufflevector(half, half, 0, 1, 2, 3) + __builtin_shufflevector(half, half, 4, 5, 6, 7);
     return (quarter[0] + quarter[2]) + (quarter[1] + quarter[3]);
+}
+
+GPTOSS_INLINE int32_t sum_of_lanes(Ints values) {
+    int32_t sum = 0;
+    for (size_t lane = 0; lane < kLanes; lane++) {
+        sum += values[lane];
+    }
+    return sum;
 }
 
 GPTOSS_INLINE float highest_lane(Floats values) {

@@ -1,0 +1,109 @@
+// The mixture of experts of the CPU backend: which experts a row goes to, and what they make of it.
+//
+// Rows are grouped by expert, so that an expert's weights are read once for all its rows.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <vector>
+
+#include "kernels.h"
+#include "model_file.h"
+#include "thread_pool.h"
+
+namespace gptoss::cpu {
+
+// Runs a loop's tasks in the threads of the pool, or in the calling one if they are small.
+using ParallelLoop = std::function<void(size_t num_tasks, size_t operations_per_task, const ThreadPool::Task& task)>;
+
+// The rows of every expert that any row chose. An assignment is a row's choice of an expert; assignments are ordered
+// by expert, then by row. A active experts.
+class ExpertGroups {
+public:
+    struct Group {
+        size_t expert;
+        size_t begin; // its assignments
+        size_t end;
+    };
+
+    // From the router's logits, [num_rows, num_experts]: the A highest ones, the lowest index on a tie, weighted by
+    // their softmax.
+    void choose(const float* logits, size_t num_rows, size_t num_experts, size_t num_active);
+
+    const std::vector<Group>& groups() const { return groups_; } // ascending experts
+    size_t num_assignments() const { return row_of_.size(); }    // num_rows * A
+    size_t row_of(size_t assignment) const { return row_of_[assignment]; }
+    const uint32_t* assignments_of(size_t row) const { return assignment_of_.data() + row * num_active_; } // [A]
+    const float* weights_of(size_t row) const { return weights_.data() + row * num_active_; }              // [A]
+
+private:
+    void group(size_t num_experts);
+
+    size_t num_active_ = 0;
+    std::vector<uint32_t> chosen_; // [rows, A], descending logits
+    std::vector<float> weights_;   // [rows, A]
+    std::vector<Group> groups_;
+    std::vector<uint32_t> assignment_of_; // [rows, A] -> the assignment that a choice became
+    std::vector<uint32_t> row_of_;        // [rows * A] assignment -> row
+};
+
+// E embedding size, I expert size. With exact, activations stay fp32; without, products are summed as integers.
+class ExpertMlp {
+public:
+    ExpertMlp(const ModelConfig& config, const Kernels& kernels, size_t num_threads, bool exact);
+
+    // Bytes that workspace_bytes() comes to when the largest batch has had num_rows rows, without exact.
+    static size_t workspace_bytes_for(const ModelConfig& config, size_t num_rows);
+    size_t workspace_bytes() const;
+    // Makes room for a batch of num_rows rows.
+    void begin(size_t num_rows);
+
+    void choose(const float* router_logits, size_t num_rows) {
+        groups_.choose(router_logits, num_rows, config_.num_experts, config_.num_active_experts);
+    }
+    // residual += the chosen experts' outputs, weighted; both inputs are [rows, E]. `experts` is the block's first one.
+    void apply(const uint8_t* experts,
+               const ExpertPlaces& places,
+               const float* normalized,
+               float* residual,
+               const ParallelLoop& parallel);
+
+private:
+    Mxfp4Matrix gate_up_matrix(const uint8_t* expert, const ExpertPlaces& places) const;
+    Mxfp4Matrix down_matrix(const uint8_t* expert, const ExpertPlaces& places) const;
+    // Runs piece(group, first, last, thread) over every group with [0, num_outputs) cut into pieces of at most
+    // outputs_per_piece; num_inputs multiply-adds make an output of a row.
+    template <class Piece>
+    void for_each_piece(size_t num_inputs,
+                        size_t num_outputs,
+                        size_t outputs_per_piece,
+                        const ParallelLoop& parallel,
+                        const Piece& piece) const;
+    void apply_as_integers(const uint8_t* experts,
+                           const ExpertPlaces& places,
+                           const float* normalized,
+                           const ParallelLoop& parallel);
+    void apply_exactly(const uint8_t* experts,
+                       const ExpertPlaces& places,
+                       const float* normalized,
+                       const ParallelLoop& parallel);
+
+    const ModelConfig& config_;
+    const Kernels& kernels_;
+    const bool exact_;
+    ExpertGroups groups_;
+    std::vector<float> output_; // [assignments, E]
+
+    std::vector<QuantizedBlock> quantized_;               // [rows, E / 32]
+    std::vector<QuantizedBlock> quantized_hidden_;        // [assignments, I / 32]
+    std::vector<const QuantizedBlock*> quantized_inputs_; // [assignments], into quantized_ or quantized_hidden_
+
+    std::vector<float> block_ordered_; // [rows, E]
+    std::vector<float> hidden_;        // [assignments, I], in block order
+    std::vector<const float*> inputs_; // [assignments], into block_ordered_ or hidden_
+    size_t scratch_stride_;
+    std::vector<float> scratch_; // [threads, scratch_stride_]
+};
+
+} // namespace gptoss::cpu
