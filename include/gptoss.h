@@ -410,6 +410,23 @@ GPTOSS_ABI enum gptoss_status gptoss_context_abort(gptoss_context_t context);
  */
 GPTOSS_ABI enum gptoss_status gptoss_context_get_logits(gptoss_context_t context, float* logits_out, size_t num_logits);
 
+/*
+ * addition: the logits after every token from `first_token` on, as a perplexity or a comparison of models needs them.
+ *
+ * logits_out  [num_tokens - first_token, vocabulary_size] fp32: row i follows token first_token + i.
+ * num_logits  must be that many numbers; 0 rows, an empty context among them, are invalid_argument.
+ * progress    may be null, as in gptoss_context_process_with_progress.
+ *
+ * Processes what is pending, and again what is cached of these tokens, because only the last one's logits are kept.
+ * The backend's workspace grows by the logits of one piece (max_batch_tokens): ask for a long text in steps.
+ */
+GPTOSS_ABI enum gptoss_status gptoss_context_get_logits_from(gptoss_context_t context,
+                                                             size_t first_token,
+                                                             float* logits_out,
+                                                             size_t num_logits,
+                                                             gptoss_progress_callback progress,
+                                                             void* user_data);
+
 /* addition: how gptoss_context_sample_with_options ended. */
 enum gptoss_finish_reason GPTOSS_INT {
     gptoss_finish_reason_length = 0,        /* max_tokens were sampled */

@@ -209,6 +209,30 @@ gptoss_status gptoss_context_get_logits(gptoss_context_t context, float* logits_
     });
 }
 
+gptoss_status gptoss_context_get_logits_from(gptoss_context_t context,
+                                             size_t first_token,
+                                             float* logits_out,
+                                             size_t num_logits,
+                                             gptoss_progress_callback progress,
+                                             void* user_data) {
+    return guarded([&] {
+        const ContextUse use(context);
+        require(logits_out, "logits_out");
+        const size_t num_tokens = use->tokens().size();
+        if (first_token >= num_tokens) {
+            fail(gptoss_status_invalid_argument, "There are no logits from token ", first_token,
+                 " on: the context holds ", num_tokens, " tokens.");
+        }
+        const size_t vocabulary_size = use->model().config().vocabulary_size;
+        const size_t num_rows = num_tokens - first_token;
+        if (num_logits / vocabulary_size != num_rows || num_logits % vocabulary_size != 0) {
+            fail(gptoss_status_invalid_argument, "num_logits must be ", num_rows, " tokens times the vocabulary size, ",
+                 vocabulary_size, ", found ", num_logits, ".");
+        }
+        use->logits_from(first_token, {logits_out, num_logits}, {progress, user_data});
+    });
+}
+
 void gptoss_sampling_options_init(gptoss_sampling_options* options) {
     if (options != nullptr) {
         *options = default_sampling_options();

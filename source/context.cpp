@@ -108,8 +108,8 @@ void Context::reset() {
     truncate(0);
 }
 
-size_t Context::rewind_to_shared_prefix() {
-    const size_t start = num_cached_tokens();
+size_t Context::rewind_to_shared_prefix(size_t limit) {
+    const size_t start = cache_->resume_position(std::min(num_cached_tokens(), limit));
     cache_->rewind(start);
     cached_tokens_.resize(start);
     num_shared_ = start;
@@ -117,6 +117,10 @@ size_t Context::rewind_to_shared_prefix() {
 }
 
 void Context::process(std::span<Context* const> contexts, const Progress& progress) {
+    process(contexts, progress, nullptr);
+}
+
+void Context::process(std::span<Context* const> contexts, const Progress& progress, const LogitRows* rows) {
     const Model& model = *contexts.front()->model_;
     std::vector<Context*> pending;
     size_t num_total = 0;
@@ -127,8 +131,9 @@ void Context::process(std::span<Context* const> contexts, const Progress& progre
                  "The context is empty: append at least one token before it is processed.");
         }
         context->end_stream();
-        if (!context->logits_are_current()) {
-            num_total += context->tokens_.size() - context->rewind_to_shared_prefix();
+        if (rows != nullptr || !context->logits_are_current()) {
+            num_total +=
+                context->tokens_.size() - context->rewind_to_shared_prefix(rows == nullptr ? SIZE_MAX : rows->first);
             max_batch_tokens = std::min(max_batch_tokens, context->max_batch_tokens_);
             pending.push_back(context);
         }
@@ -148,6 +153,9 @@ void Context::process(std::span<Context* const> contexts, const Progress& progre
         }
     };
 
+    const auto first_with_logits = [&](const Context& context) {
+        return rows != nullptr ? rows->first : context.tokens_.size() - 1;
+    };
     size_t next = 0; // of `pending`: the first context that has tokens left
     while (next < pending.size()) {
         Batch batch;
@@ -160,8 +168,9 @@ void Context::process(std::span<Context* const> contexts, const Progress& progre
             batch.spans.push_back({&context.cache_->storage(), first, count});
             batch.tokens.insert(batch.tokens.end(), context.tokens_.begin() + static_cast<std::ptrdiff_t>(first),
                                 context.tokens_.begin() + static_cast<std::ptrdiff_t>(first + count));
-            if (first + count == context.tokens_.size()) {
-                batch.logit_rows.push_back(static_cast<uint32_t>(batch.tokens.size() - 1));
+            const size_t end = first + count;
+            for (size_t position = std::max(first, first_with_logits(context)); position < end; position++) {
+                batch.logit_rows.push_back(static_cast<uint32_t>(batch.tokens.size() - (end - position)));
             }
             owners.push_back(&context);
         }
@@ -178,8 +187,16 @@ void Context::process(std::span<Context* const> contexts, const Progress& progre
                     context.tokens_.begin() + static_cast<std::ptrdiff_t>(end));
                 context.cache_->commit(span.num_tokens);
                 context.num_shared_ = end;
+                std::span<const float> logits;
+                for (size_t position = std::max(span.first_position, first_with_logits(context)); position < end;
+                     position++) {
+                    logits = backend.logits(logit_row++);
+                    if (rows != nullptr) {
+                        std::ranges::copy(logits,
+                                          rows->output.subspan((position - rows->first) * logits.size()).begin());
+                    }
+                }
                 if (end == context.tokens_.size()) {
-                    const std::span<const float> logits = backend.logits(logit_row++);
                     context.logits_.assign(logits.begin(), logits.end());
                     context.logits_num_tokens_ = end;
                     next++;
@@ -201,6 +218,14 @@ std::span<const float> Context::logits(const Progress& progress) {
     Context* const self = this;
     process({&self, 1}, progress);
     return logits_;
+}
+
+void Context::logits_from(size_t first, std::span<float> output, const Progress& progress) {
+    Context* const self = this;
+    const LogitRows rows = {first, output};
+    end_stream();
+    logits_num_tokens_ = 0; // or what is cached would count as done
+    process({&self, 1}, progress, &rows);
 }
 
 void Context::add_sampled(const SampledToken& sampled,

@@ -44,6 +44,9 @@ public:
     // The logits of the next token; processes what is pending.
     std::span<const float> logits(const Progress& progress);
 
+    // Writes the logits after every token from `first` on to `output`, [tokens - first, V]; there is at least one.
+    void logits_from(size_t first, std::span<float> output, const Progress& progress);
+
     // Samples up to max_tokens tokens into tokens_out and, if it is not null, log_probabilities_out. num_tokens_out is
     // set after every token, so that it is right when an abort ends the call.
     gptoss_finish_reason sample(const gptoss_sampling_options& options,
@@ -56,6 +59,12 @@ public:
     void abort() { aborted_.store(true); }
 
 private:
+    // Where the logits after tokens [first, ..) of one context go.
+    struct LogitRows {
+        size_t first;
+        std::span<float> output; // [tokens - first, V]
+    };
+
     // An empty one, but for what the cache holds.
     Context(std::shared_ptr<const Model> model,
             std::unique_ptr<KvCache> cache,
@@ -63,8 +72,10 @@ private:
             size_t max_batch_tokens);
 
     bool logits_are_current() const { return !tokens_.empty() && logits_num_tokens_ == tokens_.size(); }
-    // Makes the cache end where processing has to go on, and returns that position.
-    size_t rewind_to_shared_prefix();
+    // process(); with `rows`, of a single context whose logits have to be computed, also what they ask for.
+    static void process(std::span<Context* const> contexts, const Progress& progress, const LogitRows* rows);
+    // Makes the cache end where processing has to go on, at most at `limit`, and returns that position.
+    size_t rewind_to_shared_prefix(size_t limit = SIZE_MAX);
     void push_token(uint32_t token);
     // Adds a sampled token and hands it out.
     void add_sampled(const SampledToken& sampled, uint32_t* tokens_out, float* log_probabilities_out, size_t& num_out);

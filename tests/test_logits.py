@@ -13,6 +13,7 @@ from checkpoints import TINY, Tensor, random_checkpoint
 from engine_cases import (
     ENGINE_SHAPES,
     REAL_WIDTHS,
+    assert_same_logits,
     convert_checkpoint,
     kl_divergence,
     model,
@@ -86,6 +87,39 @@ def test_decoding_agrees_with_the_reference_at_every_position(
     output = reference_output(shape_name, NUM_TOKENS, cache_dtype=np.float16)
     num_blocks = ENGINE_SHAPES[shape_name].num_blocks
     assert_agreement(output, slice(100, NUM_TOKENS), logits, num_blocks, precision)
+
+
+@pytest.mark.parametrize("max_batch_tokens", [512, 64])
+@pytest.mark.parametrize("first", [0, 100, NUM_TOKENS - 1])
+def test_logits_of_many_tokens_at_once_are_those_of_each(first: int, max_batch_tokens: int) -> None:
+    tokens = random_tokens(NUM_TOKENS)
+    context = gptoss.Context(model("short_window"), max_batch_tokens=max_batch_tokens)
+    context.append(tokens[:130])
+    context.process()
+    context.append(tokens[130:])
+    rows = context.logits_from(first)
+    assert rows.shape == (NUM_TOKENS - first, model("short_window").config.vocabulary_size)
+    expected = logits_of_prefixes(
+        processed_context(model("short_window"), tokens[: first + 1]), tokens
+    )
+    assert_same_logits(rows[1:], expected.reshape(rows[1:].shape))
+    assert_same_logits(context.logits(), rows[-1])
+
+
+@pytest.mark.parametrize("first", [-1, 5, 6])
+def test_logits_from_a_token_that_is_not_there_are_refused(first: int) -> None:
+    context = processed_context(model(), random_tokens(5))
+    with pytest.raises(ValueError, match=f"from token {first} on: the context holds 5 tokens"):
+        context.logits_from(first)
+
+
+def test_logits_from_a_token_on_tell_their_progress() -> None:
+    context = gptoss.Context(model(), max_batch_tokens=10)
+    context.append(random_tokens(25))
+    seen: list[tuple[int, int]] = []
+    context.logits_from(5, lambda processed, total: seen.append((processed, total)))
+    assert seen[0] == (0, 25)
+    assert seen[-1] == (25, 25)
 
 
 # The comparisons above round the reference's keys and values to fp16, as the engine's cache does,

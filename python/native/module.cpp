@@ -464,6 +464,20 @@ public:
         return result;
     }
 
+    // [num_tokens - first_token, V]
+    py::array_t<float> logits_from(size_t first_token, std::optional<py::function> progress) {
+        const size_t vocabulary_size = model_->config().vocabulary_size;
+        const size_t num_rows = num_tokens() - first_token;
+        py::array_t<float> result({num_rows, vocabulary_size});
+        float* const logits = result.mutable_data();
+        Interrupts interrupts(std::move(progress));
+        check_without_gil(interrupts, [&] {
+            return gptoss_context_get_logits_from(context_.get(), first_token, logits, num_rows * vocabulary_size,
+                                                  Interrupts::callback, &interrupts);
+        });
+        return result;
+    }
+
     // (tokens, their log-probabilities, finish reason)
     py::tuple sample(size_t max_tokens,
                      float temperature,
@@ -590,6 +604,7 @@ PYBIND11_MODULE(_native, module) {
         .def("abort", &Context::abort)
         .def("process", &Context::process, py::arg("progress"))
         .def("logits", &Context::logits)
+        .def("logits_from", &Context::logits_from, py::arg("first_token"), py::arg("progress"))
         .def("sample", &Context::sample, py::kw_only(), py::arg("max_tokens"), py::arg("temperature"), py::arg("top_p"),
              py::arg("top_k"), py::arg("min_p"), py::arg("repetition_penalty"), py::arg("presence_penalty"),
              py::arg("frequency_penalty"), py::arg("logit_bias"), py::arg("seed"), py::arg("stop_tokens"),

@@ -332,6 +332,69 @@ TEST(options_of_a_program_that_knows_no_precision_are_taken) {
     CHECK_SUCCESS(gptoss_model_release(model));
 }
 
+TEST(logits_from_a_token_on_are_those_of_each_prefix) {
+    const Model model = load_small();
+    const std::vector<uint32_t> tokens = some_tokens(40);
+    // In one piece, in several, of all tokens and of some; with nothing, some or everything cached before.
+    for (const size_t max_batch_tokens : {size_t{512}, size_t{7}}) {
+        for (const size_t first : {size_t{0}, size_t{6}, size_t{39}}) {
+            for (const size_t num_cached : {size_t{0}, size_t{20}, size_t{40}}) {
+                const Context context = create(model, 0, max_batch_tokens);
+                append(context, {tokens.begin(), tokens.begin() + static_cast<std::ptrdiff_t>(num_cached)});
+                if (num_cached != 0) {
+                    CHECK_SUCCESS(gptoss_context_process(context.get()));
+                }
+                append(context, {tokens.begin() + static_cast<std::ptrdiff_t>(num_cached), tokens.end()});
+                std::vector<float> rows((tokens.size() - first) * kVocabularySize);
+                CHECK_SUCCESS(
+                    gptoss_context_get_logits_from(context.get(), first, rows.data(), rows.size(), nullptr, nullptr));
+                for (const size_t end : {first + 1, tokens.size()}) {
+                    const auto row = rows.begin() + static_cast<std::ptrdiff_t>((end - 1 - first) * kVocabularySize);
+                    const std::vector<float> expected =
+                        logits_after(model, {tokens.begin(), tokens.begin() + static_cast<std::ptrdiff_t>(end)});
+                    CHECK(std::equal(expected.begin(), expected.end(), row));
+                }
+                CHECK_EQUAL(num_cached_tokens_of(context), tokens.size());
+                CHECK_EQUAL(largest_difference(logits_of(context), logits_after(model, tokens)), 0.0);
+            }
+        }
+    }
+}
+
+TEST(logits_from_a_token_that_is_not_there_are_refused) {
+    const Model model = load_small();
+    const Context context = create(model);
+    std::vector<float> rows(2 * kVocabularySize);
+    const auto logits_from = [&](size_t first, size_t num_logits) {
+        return gptoss_context_get_logits_from(context.get(), first, rows.data(), num_logits, nullptr, nullptr);
+    };
+    CHECK_STATUS(gptoss_status_invalid_argument, logits_from(0, 0));
+    CHECK(last_error_contains("the context holds 0 tokens"));
+    append(context, {1, 2});
+    CHECK_STATUS(gptoss_status_invalid_argument, logits_from(2, rows.size()));
+    CHECK_STATUS(gptoss_status_invalid_argument, logits_from(1, rows.size()));
+    CHECK(last_error_contains("must be 1 tokens times the vocabulary size"));
+    CHECK_STATUS(gptoss_status_invalid_argument, logits_from(0, rows.size() - 1));
+    CHECK_SUCCESS(logits_from(0, rows.size()));
+}
+
+TEST(logits_from_a_token_on_that_were_stopped_can_be_asked_for_again) {
+    const Model model = load_small();
+    const Context context = create(model, 0, 4);
+    const std::vector<uint32_t> tokens = some_tokens(12);
+    append(context, tokens);
+    std::vector<float> rows(tokens.size() * kVocabularySize);
+    const auto stop_in_the_second_piece = [](void*, size_t num_processed, size_t) {
+        return num_processed == 4 ? 1 : 0;
+    };
+    CHECK_STATUS(gptoss_status_aborted, gptoss_context_get_logits_from(context.get(), 0, rows.data(), rows.size(),
+                                                                       stop_in_the_second_piece, nullptr));
+    CHECK_SUCCESS(gptoss_context_get_logits_from(context.get(), 0, rows.data(), rows.size(), nullptr, nullptr));
+    const std::vector<float> expected = logits_after(model, {tokens[0]});
+    CHECK(std::equal(expected.begin(), expected.end(), rows.begin()));
+    CHECK_EQUAL(largest_difference(logits_of(context), logits_after(model, tokens)), 0.0);
+}
+
 TEST(null_arguments_are_refused) {
     const Model model = load_small();
     const Context context = create(model);
