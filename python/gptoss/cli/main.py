@@ -13,7 +13,7 @@ import sys
 from collections.abc import Sequence
 from types import ModuleType
 
-from gptoss.cli import bench, convert, generate, inspect, selftest
+from gptoss.cli import bench, convert, generate, inspect, perplexity, selftest
 
 # In the order of the help. A command's module has add_parser(subparsers) and run(arguments) -> int,
 # and imports what is slow to load (numpy, the engine) only in run.
@@ -22,6 +22,7 @@ COMMANDS: dict[str, ModuleType] = {
     "convert": convert,
     "inspect": inspect,
     "bench": bench,
+    "perplexity": perplexity,
     "selftest": selftest,
 }
 
@@ -82,7 +83,7 @@ def build_parser() -> argparse.ArgumentParser:
         prog="gptoss",
         description="Runs OpenAI's gpt-oss-20b and gpt-oss-120b on this machine.",
         epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=_HelpFormatter,
     )
     parser.add_argument(
         "--version", action=_ShowVersion, nargs=0, help="show the version number and exit"
@@ -91,6 +92,14 @@ def build_parser() -> argparse.ArgumentParser:
     for module in COMMANDS.values():
         module.add_parser(subparsers)
     return parser
+
+
+class _HelpFormatter(argparse.RawDescriptionHelpFormatter):
+    """Leaves room for the longest command, whose indentation argparse forgets to count."""
+
+    def __init__(self, prog: str) -> None:
+        super().__init__(prog)
+        self._action_max_length = 4 + max(map(len, COMMANDS))
 
 
 class _ShowVersion(argparse.Action):
