@@ -218,9 +218,12 @@ void end_totals(const AttentionArguments& arguments, float* totals) {
     for (size_t row = 0; row < arguments.num_rows; row++) {
         const RowResult total = result_of_row(totals, arguments.num_heads, row);
         float* const output = arguments.output + row * arguments.output_stride;
-        for (size_t head = 0; head < arguments.num_heads; head++) {
-            for (size_t d = head * kHeadSize; d < (head + 1) * kHeadSize; d += kLanes) {
-                store(output + d, load<Floats>(total.output + d) / total.sums[head]);
+        for (size_t first = 0; first < arguments.num_heads; first += kLanes) {
+            const Floats scales = 1.0f / load<Floats>(total.sums + first);
+            for (size_t head = first; head < smaller(first + kLanes, arguments.num_heads); head++) {
+                for (size_t d = head * kHeadSize; d < (head + 1) * kHeadSize; d += kLanes) {
+                    store(output + d, load<Floats>(total.output + d) * scales[head - first]);
+                }
             }
         }
     }

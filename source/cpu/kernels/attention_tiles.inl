@@ -131,6 +131,81 @@ struct SoftmaxState {
     float* sums;        // [num_heads, 16] of the weights so far, by position modulo 16
 };
 
+// The highest lane of each of eight vectors, in the lanes 0 to 7: half of the shuffles that eight reductions take.
+GPTOSS_INLINE Floats highest_lanes(const Floats (&v)[8]) {
+    Floats pairs[4]; // [a b a b] of two vectors in each quarter
+    for (size_t i = 0; i < 4; i++) {
+        pairs[i] = maximum(
+            __builtin_shufflevector(v[2 * i], v[2 * i + 1], 0, 16, 1, 17, 4, 20, 5, 21, 8, 24, 9, 25, 12, 28, 13, 29),
+            __builtin_shufflevector(v[2 * i], v[2 * i + 1], 2, 18, 3, 19, 6, 22, 7, 23, 10, 26, 11, 27, 14, 30, 15,
+                                    31));
+    }
+    Floats fours[2]; // [a b c d] in each quarter
+    for (size_t i = 0; i < 2; i++) {
+        fours[i] = maximum(__builtin_shufflevector(pairs[2 * i], pairs[2 * i + 1], 0, 1, 16, 17, 4, 5, 20, 21, 8, 9, 24,
+                                                   25, 12, 13, 28, 29),
+                           __builtin_shufflevector(pairs[2 * i], pairs[2 * i + 1], 2, 3, 18, 19, 6, 7, 22, 23, 10, 11,
+                                                   26, 27, 14, 15, 30, 31));
+    }
+    const Floats halves = maximum(
+        __builtin_shufflevector(fours[0], fours[1], 0, 1, 2, 3, 16, 17, 18, 19, 4, 5, 6, 7, 20, 21, 22, 23),
+        __builtin_shufflevector(fours[0], fours[1], 8, 9, 10, 11, 24, 25, 26, 27, 12, 13, 14, 15, 28, 29, 30, 31));
+    return maximum(halves,
+                   __builtin_shufflevector(halves, halves, 8, 9, 10, 11, 12, 13, 14, 15, 0, 1, 2, 3, 4, 5, 6, 7));
+}
+
+// The highest score of each lane. Scores that are not of the keys [begin, end) become -infinity, which leaves no
+// weight.
+GPTOSS_INLINE Floats mask_scores(float* scores, size_t begin, size_t end) { // [kKeyTile]
+    const Ints lanes = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
+    const Floats never = broadcast(-__builtin_inff());
+    Floats highest = never;
+    for (size_t i = begin / kKeyBlock * kKeyBlock; i < end; i += kKeyBlock) {
+        Floats score = load<Floats>(scores + i);
+        if (i < begin || i + kKeyBlock > end) {
+            const Ints positions = lanes + (int32_t)i;
+            const Ints visible = (positions >= (int32_t)begin) & (positions < (int32_t)end);
+            score = visible ? score : never;
+            store(scores + i, score);
+        }
+        highest = maximum(highest, score);
+    }
+    return highest;
+}
+
+// As weigh_scores.
+GPTOSS_INLINE void weigh(float* scores, size_t num_heads, size_t begin, size_t end, const SoftmaxState& state) {
+    const Floats never = broadcast(-__builtin_inff());
+    for (size_t first = 0; first < num_heads; first += kLanes) {
+        Floats halves[2] = {never, never};
+        for (size_t half = 0; half < 2 && first + half * 8 < num_heads; half++) {
+            Floats highest[8];
+            for (size_t h = 0; h < 8; h++) {
+                const size_t head = first + half * 8 + h;
+                highest[h] = head < num_heads ? mask_scores(scores + head * kKeyTile, begin, end) : never;
+            }
+            halves[half] = highest_lanes(highest);
+        }
+        const Floats tile_highest =
+            __builtin_shufflevector(halves[0], halves[1], 0, 1, 2, 3, 4, 5, 6, 7, 16, 17, 18, 19, 20, 21, 22, 23);
+        const Floats old_highest = load<Floats>(state.highest + first);
+        const Floats new_highest = maximum(old_highest, tile_highest);
+        store(state.highest + first, new_highest);
+        store(state.corrections + first, softmax_exponential(old_highest - new_highest));
+        for (size_t head = first; head < num_heads && head < first + kLanes; head++) {
+            float* const head_scores = scores + head * kKeyTile;
+            const Floats highest = broadcast(state.highest[head]);
+            Floats sums = load<Floats>(state.sums + head * kLanes) * state.corrections[head];
+            for (size_t i = begin / kKeyBlock * kKeyBlock; i < end; i += kKeyBlock) {
+                const Floats weight = softmax_exponential(load<Floats>(head_scores + i) - highest);
+                store(head_scores + i, weight);
+                sums += weight;
+            }
+            store(state.sums + head * kLanes, sums);
+        }
+    }
+}
+
 // Scores of the keys [begin, end) become weights, exp(score - highest); of the others in their blocks exactly 0. Not
 // inlined: it is the same machine code, and so the same rounding, for one query and for many.
 __attribute__((noinline)) void weigh_scores(float* scores, // [num_heads, kKeyTile]
@@ -138,39 +213,10 @@ __attribute__((noinline)) void weigh_scores(float* scores, // [num_heads, kKeyTi
                                             size_t begin,
                                             size_t end,
                                             const SoftmaxState& state) {
-    const size_t first = begin / kKeyBlock * kKeyBlock;
-    const Ints lanes = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
-    for (size_t head = 0; head < num_heads; head += kLanes) {
-        const size_t count = num_heads - head < kLanes ? num_heads - head : kLanes;
-        Floats tile_highest = load<Floats>(state.highest + head);
-        for (size_t h = 0; h < count; h++) {
-            float* const row = scores + (head + h) * kKeyTile;
-            Floats highest = broadcast(-__builtin_inff());
-            for (size_t i = first; i < end; i += kKeyBlock) {
-                Floats score = load<Floats>(row + i);
-                if (i < begin || i + kKeyBlock > end) {
-                    const Ints positions = lanes + (int32_t)i;
-                    const Ints visible = (positions >= (int32_t)begin) & (positions < (int32_t)end);
-                    score = visible ? score : broadcast(-__builtin_inff());
-                    store(row + i, score);
-                }
-                highest = maximum(highest, score);
-            }
-            tile_highest = lanes == (int32_t)h ? maximum(tile_highest, broadcast(highest_lane(highest))) : tile_highest;
-        }
-        store(state.corrections + head, softmax_exponential(load<Floats>(state.highest + head) - tile_highest));
-        store(state.highest + head, tile_highest);
-        for (size_t h = 0; h < count; h++) {
-            float* const row = scores + (head + h) * kKeyTile;
-            const Floats highest = broadcast(state.highest[head + h]);
-            Floats sums = load<Floats>(state.sums + (head + h) * kLanes) * state.corrections[head + h];
-            for (size_t i = first; i < end; i += kKeyBlock) {
-                const Floats weight = softmax_exponential(load<Floats>(row + i) - highest);
-                store(row + i, weight);
-                sums += weight;
-            }
-            store(state.sums + (head + h) * kLanes, sums);
-        }
+    if (begin == 0 && end == kKeyTile) {
+        weigh(scores, num_heads, 0, kKeyTile, state); // loops of known length: nearly always
+    } else {
+        weigh(scores, num_heads, begin, end, state);
     }
 }
 
@@ -193,11 +239,16 @@ GPTOSS_INLINE void add_values(const float* weights, // [kHeads, kKeyTile]
             }
         }
         for (size_t i = begin; i < end;) {
-            const size_t block = i / kKeyBlock;
-            const size_t block_end = (block + 1) * kKeyBlock < end ? (block + 1) * kKeyBlock : end;
+            size_t block = i / kKeyBlock;
             const Element* values = tile.values[block] + i % kKeyBlock * kHeadSize + d;
-            const Element* ahead = next.keys[block] + d / kDimensions * kKeyBlock * 32;
-            for (; i < block_end; i++, values += kHeadSize, ahead += 32) {
+            // As far as the blocks are neighbours: everywhere, but where a ring begins again.
+            while ((block + 1) * kKeyBlock < end &&
+                   tile.values[block + 1] == tile.values[block] + kKeyBlock * kHeadSize) {
+                block++;
+            }
+            const size_t run_end = (block + 1) * kKeyBlock < end ? (block + 1) * kKeyBlock : end;
+            const Element* ahead = next.keys[0] + d * kKeyTile + i * kDimensions;
+            for (; i < run_end; i++, values += kHeadSize, ahead += kDimensions) {
                 if constexpr (sizeof(Element) == sizeof(uint16_t)) {
                     __builtin_prefetch(ahead);
                 }

@@ -60,18 +60,6 @@ GPTOSS_INLINE int32_t sum_of_lanes(Ints values) {
     return sum;
 }
 
-GPTOSS_INLINE float highest_lane(Floats values) {
-    const HalfOfFloats low = __builtin_shufflevector(values, values, 0, 1, 2, 3, 4, 5, 6, 7);
-    const HalfOfFloats high = __builtin_shufflevector(values, values, 8, 9, 10, 11, 12, 13, 14, 15);
-    const HalfOfFloats half = low > high ? low : high;
-    const QuarterOfFloats front = __builtin_shufflevector(half, half, 0, 1, 2, 3);
-    const QuarterOfFloats back = __builtin_shufflevector(half, half, 4, 5, 6, 7);
-    const QuarterOfFloats quarter = front > back ? front : back;
-    const float even = quarter[0] > quarter[2] ? quarter[0] : quarter[2];
-    const float odd = quarter[1] > quarter[3] ? quarter[1] : quarter[3];
-    return even > odd ? even : odd;
-}
-
 GPTOSS_INLINE float bf16_value(uint16_t bits) {
     const uint32_t word = (uint32_t)bits << 16;
     float value;
