@@ -26,6 +26,18 @@ if(gptoss_target_processor MATCHES "^(x86_64|AMD64|amd64)$")
     COMPILE_OPTIONS "${gptoss_kernel_options};-march=x86-64-v4;-mprefer-vector-width=512")
   set_source_files_properties(source/cpu/kernels/x86_64_v4_vnni.cpp PROPERTIES
     COMPILE_OPTIONS "${gptoss_kernel_options};-march=x86-64-v4;-mavx512vnni;-mprefer-vector-width=512")
+elseif(gptoss_target_processor MATCHES "^(aarch64|arm64)$")
+  target_compile_definitions(gptoss_objects PUBLIC GPTOSS_ARM64_KERNELS)
+  target_sources(gptoss_objects PRIVATE
+    source/cpu/kernels/arm64_neon.cpp
+    source/cpu/kernels/arm64_dotprod.cpp
+    source/cpu/kernels/arm64_i8mm.cpp)
+  set_source_files_properties(source/cpu/kernels/baseline.cpp source/cpu/kernels/arm64_neon.cpp PROPERTIES
+    COMPILE_OPTIONS "${gptoss_kernel_options}")
+  set_source_files_properties(source/cpu/kernels/arm64_dotprod.cpp PROPERTIES
+    COMPILE_OPTIONS "${gptoss_kernel_options};-march=armv8.2-a+dotprod")
+  set_source_files_properties(source/cpu/kernels/arm64_i8mm.cpp PROPERTIES
+    COMPILE_OPTIONS "${gptoss_kernel_options};-march=armv8.2-a+dotprod+i8mm")
 else()
   set_source_files_properties(source/cpu/kernels/baseline.cpp PROPERTIES
     COMPILE_OPTIONS "${gptoss_kernel_options}")

@@ -3,9 +3,52 @@
 #include <cstdlib>
 #include <string>
 
+#if defined(GPTOSS_ARM64_KERNELS) && defined(__linux__)
+#include <sys/auxv.h>
+#elif defined(GPTOSS_ARM64_KERNELS) && defined(__APPLE__)
+#include <sys/sysctl.h>
+#endif
+
 #include "errors.h"
 
 namespace gptoss::cpu {
+
+#if defined(GPTOSS_ARM64_KERNELS)
+namespace {
+
+struct Arm64Features {
+    bool dotprod = false;
+    bool i8mm = false;
+};
+
+#if defined(__APPLE__)
+bool has_feature(const char* name) {
+    int32_t value = 0;
+    size_t size = sizeof(value);
+    return ::sysctlbyname(name, &value, &size, nullptr, 0) == 0 && value != 0;
+}
+
+// Systems before macOS 12 do not know the names, but every Mac with arm64 has the first.
+Arm64Features arm64_features() {
+    return {.dotprod = true, .i8mm = has_feature("hw.optional.arm.FEAT_I8MM")};
+}
+#elif defined(__linux__)
+// As in the kernel's asm/hwcap.h, which older headers have without the second.
+constexpr unsigned long kHwcapDotprod = 1ul << 20; // of AT_HWCAP
+constexpr unsigned long kHwcap2I8mm = 1ul << 13;   // of AT_HWCAP2
+
+Arm64Features arm64_features() {
+    return {.dotprod = (::getauxval(AT_HWCAP) & kHwcapDotprod) != 0,
+            .i8mm = (::getauxval(AT_HWCAP2) & kHwcap2I8mm) != 0};
+}
+#else
+Arm64Features arm64_features() {
+    return {};
+}
+#endif
+
+} // namespace
+#endif
 
 std::vector<const Kernels*> available_kernels() {
     std::vector<const Kernels*> available = {&kKernelsBaseline};
@@ -25,6 +68,16 @@ std::vector<const Kernels*> available_kernels() {
     }
     if (v4 && __builtin_cpu_supports("avx512vnni")) {
         available.push_back(&kKernelsX86_64V4Vnni);
+    }
+#endif
+#if defined(GPTOSS_ARM64_KERNELS)
+    const Arm64Features features = arm64_features();
+    available.push_back(&kKernelsArm64Neon);
+    if (features.dotprod) {
+        available.push_back(&kKernelsArm64Dotprod);
+    }
+    if (features.dotprod && features.i8mm) {
+        available.push_back(&kKernelsArm64I8mm);
     }
 #endif
     return available;

@@ -225,5 +225,10 @@ extern const Kernels kKernelsX86_64V3;     // AVX2, FMA, F16C
 extern const Kernels kKernelsX86_64V4;     // AVX-512 F, BW, CD, DQ, VL
 extern const Kernels kKernelsX86_64V4Vnni; // and AVX-512 VNNI
 #endif
+#if defined(GPTOSS_ARM64_KERNELS)
+extern const Kernels kKernelsArm64Neon;
+extern const Kernels kKernelsArm64Dotprod; // FEAT_DotProd: products of four 8-bit integers
+extern const Kernels kKernelsArm64I8mm;    // FEAT_I8MM too: products of 8-bit matrices
+#endif
 
 } // namespace gptoss::cpu

@@ -1,5 +1,7 @@
 // The kernels of kernels.h, written with vector extensions that GCC and Clang lower to whatever the including file is
-// compiled for. Each including file defines GPTOSS_KERNELS, the table's symbol, and GPTOSS_KERNELS_NAME.
+// compiled for. Each including file defines GPTOSS_KERNELS, the table's symbol, and GPTOSS_KERNELS_NAME; those for
+// arm64 define GPTOSS_NEON as well, because every arm64 compiler has NEON, and the baseline is to do without its
+// intrinsics.
 //
 // Everything in these files has internal linkage and nothing of the standard library is called: an inline function
 // that was compiled for AVX-512 here and shared with the rest of the program would crash other processors.
@@ -11,6 +13,9 @@
 #if defined(__SSE2__)
 #include <immintrin.h>
 #elif defined(__ARM_NEON)
+#include <arm_neon.h>
+#endif
+#if defined(GPTOSS_NEON)
 #include <arm_neon.h>
 #endif
 

@@ -36,6 +36,16 @@ GPTOSS_INLINE void store(Element* address, Vector value) {
     memcpy(address, &value, sizeof(value));
 }
 
+#if defined(GPTOSS_NEON)
+// By way of memory, which both compilers see through; GCC 12 shuffles vectors of this size lane by lane.
+GPTOSS_INLINE Floats join(float32x4_t a, float32x4_t b, float32x4_t c, float32x4_t d) {
+    const float32x4_t parts[4] = {a, b, c, d};
+    Floats result;
+    memcpy(&result, parts, sizeof(result));
+    return result;
+}
+#endif
+
 GPTOSS_INLINE Floats broadcast(float value) {
     return value - Floats{};
 }
@@ -85,6 +95,11 @@ GPTOSS_INLINE Floats load_half(const uint16_t* address) {
     const HalfOfFloats low = (HalfOfFloats)_mm256_cvtph_ps(_mm_loadu_si128((const __m128i*)address));
     const HalfOfFloats high = (HalfOfFloats)_mm256_cvtph_ps(_mm_loadu_si128((const __m128i*)(address + 8)));
     return __builtin_shufflevector(low, high, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
+#elif defined(GPTOSS_NEON)
+    const float16x8_t low = vreinterpretq_f16_u16(vld1q_u16(address));
+    const float16x8_t high = vreinterpretq_f16_u16(vld1q_u16(address + 8));
+    return join(vcvt_f32_f16(vget_low_f16(low)), vcvt_high_f32_f16(low), vcvt_f32_f16(vget_low_f16(high)),
+                vcvt_high_f32_f16(high));
 #else
     const Words bits = __builtin_convertvector(load<Shorts>(address), Words);
     // Multiplying by 2^112 moves the exponent's bias and normalises subnormals, exactly.
@@ -123,6 +138,8 @@ GPTOSS_INLINE void store_half(uint16_t* address, Floats values) {
 GPTOSS_INLINE float half_value(uint16_t bits) {
 #if defined(__F16C__)
     return _cvtsh_ss(bits);
+#elif defined(GPTOSS_NEON)
+    return vgetq_lane_f32(vcvt_f32_f16(vreinterpret_f16_u16(vdup_n_u16(bits))), 0);
 #else
     // As load_half.
     const uint32_t scale_bits = 0x77800000u;

@@ -1,0 +1,4 @@
+#define GPTOSS_KERNELS kKernelsArm64Dotprod
+#define GPTOSS_KERNELS_NAME "arm64-dotprod"
+#define GPTOSS_NEON
+#include "table.inl"

@@ -1,0 +1,4 @@
+#define GPTOSS_KERNELS kKernelsArm64I8mm
+#define GPTOSS_KERNELS_NAME "arm64-i8mm"
+#define GPTOSS_NEON
+#include "table.inl"
