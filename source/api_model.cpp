@@ -163,7 +163,7 @@ gptoss_status gptoss_model_get_num_tensors(gptoss_model_t model, size_t* num_ten
     return guarded([&] {
         require(model, "model");
         require(num_tensors_out, "num_tensors_out");
-        *num_tensors_out = model->model->file().num_tensors();
+        *num_tensors_out = model->model->file().tensors().size();
     });
 }
 
@@ -171,12 +171,11 @@ gptoss_status gptoss_model_get_tensor(gptoss_model_t model, size_t index, gptoss
     return guarded([&] {
         require(model, "model");
         require(tensor_out, "tensor_out");
-        const gptoss::ModelFile& file = model->model->file();
-        if (index >= file.num_tensors()) {
-            fail(gptoss_status_invalid_argument, "There is no tensor ", index, ": the model has ", file.num_tensors(),
-                 ".");
+        const std::vector<gptoss_tensor>& tensors = model->model->file().tensors();
+        if (index >= tensors.size()) {
+            fail(gptoss_status_invalid_argument, "There is no tensor ", index, ": the model has ", tensors.size(), ".");
         }
-        *tensor_out = file.tensor(index);
+        *tensor_out = tensors[index];
     });
 }
 

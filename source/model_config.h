@@ -18,4 +18,7 @@ constexpr size_t kHeadDim = 64;
 // Elements that share one MXFP4 scale.
 constexpr size_t kMxfp4BlockSize = 32;
 
+// Elements of a row that share the scale of their 8-bit codes.
+constexpr size_t kQ8BlockSize = 32;
+
 } // namespace gptoss

@@ -1,4 +1,4 @@
-// The layout of a model.bin, version 1.0 (docs/model-format.md): where every tensor and every token of a file is.
+// Where every tensor and every token of a model file is, in either layout (docs/model-format.md).
 //
 // Parsing validates each field before it is used and each size against the length of the file, so that whatever the
 // bytes are, everything that a ModelFile points to lies inside them. Nothing is allocated before the file is known to
@@ -84,9 +84,10 @@ public:
     const BlockPlaces& block(size_t index) const { return blocks_[index]; }
     const ExpertPlaces& expert() const { return expert_; }
 
-    size_t num_tensors() const;
-    // The tensor at `index` in file order; index < num_tensors().
-    gptoss_tensor tensor(size_t index) const;
+    // In the order of the file.
+    const std::vector<gptoss_tensor>& tensors() const { return tensors_; }
+    // By how much the file would be shorter if all its dense matrices that may be in 8 bits were.
+    uint64_t bytes_saved_by_q8() const;
 
 private:
     ModelFile() = default;
@@ -98,6 +99,7 @@ private:
     DensePlace unembedding_{};
     std::vector<BlockPlaces> blocks_;
     ExpertPlaces expert_{};
+    std::vector<gptoss_tensor> tensors_;
 };
 
 } // namespace gptoss

@@ -182,6 +182,7 @@ class TestVerify:
         assert inspect_json(capsys, "--verify")["verification"] == {
             "num_bytes": len(content),
             "sha256": hashlib.sha256(content).hexdigest(),
+            "num_checksums": 0,
             "num_problems": 0,
             "problems": [],
         }

@@ -180,7 +180,7 @@ def test_a_disk_that_cannot_be_read(
                 raise OSError(errno.EIO, os.strerror(errno.EIO))
             return super().readinto(buffer)
 
-    monkeypatch.setattr("gptoss.convert.safetensors_file.FileIO", FailingFile)
+    monkeypatch.setattr("gptoss.convert.source_file.FileIO", FailingFile)
     with (
         pytest.raises(ConversionError, match=r"cannot be read at byte \d+: Input/output error"),
         contextlib.closing(SafetensorsFile(path)) as file,

@@ -92,7 +92,8 @@ class TensorInfo:
 
     name: str
     dtype: str
-    """"bf16", "mxfp4_blocks" (32 codes in 16 bytes) or "mxfp4_scales" (a byte for 32 codes)."""
+    """"bf16", "mxfp4_blocks" (32 codes in 16 bytes), "mxfp4_scales" (a byte for 32 codes),
+    "q8_codes" (int8) or "q8_scales" (fp16, one for 32 codes)."""
     shape: tuple[int, ...]
     offset: int
     """Bytes from the start of the file."""

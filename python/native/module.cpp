@@ -299,7 +299,7 @@ public:
 
     // (name, data type, shape, offset, number of bytes) of each tensor, in file order.
     py::list tensors() const {
-        static constexpr const char* kDataTypes[] = {"bf16", "mxfp4_blocks", "mxfp4_scales"};
+        static constexpr const char* kDataTypes[] = {"bf16", "mxfp4_blocks", "mxfp4_scales", "q8_codes", "q8_scales"};
         size_t num_tensors;
         check(gptoss_model_get_num_tensors(model_.get(), &num_tensors));
         py::list result;

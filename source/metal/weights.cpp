@@ -38,6 +38,8 @@ std::vector<FileRegion> weight_regions(const ModelFile& file) {
         regions.push_back({file.block(index).experts_offset,
                            expert.stride * (file.config().num_experts - uint64_t{1}) + expert.num_bytes});
     }
+    // A table of tensors may have another order than version 1.0.
+    std::ranges::sort(regions, {}, &FileRegion::offset);
     return regions;
 }
 

@@ -81,6 +81,12 @@ std::vector<std::vector<uint8_t>> seed_inputs() {
             const std::vector<std::byte> header = short_header(config, vocabulary);
             const uint64_t size = builder::file_size_of(header, kMaxFileSize);
             inputs.push_back(input_of(header, static_cast<uint32_t>(size - header.size()), num_experts - 1));
+            for (const gptoss_data_type dense : {gptoss_data_type_q8_codes, gptoss_data_type_bf16}) {
+                std::vector<std::byte> file = builder::build_table_model_file(config, vocabulary, 1, dense);
+                const size_t num_following = file.size() - builder::table_end(file);
+                file.resize(builder::table_end(file));
+                inputs.push_back(input_of(file, static_cast<uint32_t>(num_following), num_experts - 1));
+            }
         }
     }
     return inputs;

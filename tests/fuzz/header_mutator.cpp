@@ -54,6 +54,51 @@ void mutate_fields(std::vector<std::byte>& header, Random& random) {
     }
 }
 
+// Numbers of one tensor's entry, or of the table itself.
+template <class Random>
+void mutate_table(std::vector<std::byte>& header, Random& random) {
+    const size_t table = builder::table_offset(header);
+    if (table + builder::kTableHeaderBytes > header.size()) {
+        return;
+    }
+    const size_t num_entries = (header.size() - table - builder::kTableHeaderBytes) / builder::kEntryBytes;
+    const size_t num_fields = 1 + random() % 3;
+    for (size_t i = 0; i < num_fields; i++) {
+        size_t offset = table + 4 * (random() % 4);
+        if (num_entries != 0 && random() % 8 != 0) {
+            // Behind the name: data type, dimensions, shape, offset, size, checksum, zero.
+            offset = table + builder::kTableHeaderBytes + random() % num_entries * builder::kEntryBytes + 64 +
+                     4 * (random() % 16);
+        }
+        if (offset + 4 > header.size()) {
+            continue;
+        }
+        uint32_t value = 0;
+        std::memcpy(&value, header.data() + offset, sizeof(value));
+        switch (random() % 4) {
+            case 0:
+                value = kNumbers[random() % std::size(kNumbers)];
+                break;
+            case 1:
+                value += 64;
+                break;
+            case 2:
+                value -= 16;
+                break;
+            default:
+                value = static_cast<uint32_t>(random() % 300);
+        }
+        builder::overwrite(header, offset, value);
+    }
+}
+
+bool has_table(const std::vector<std::byte>& header) {
+    static const std::vector<std::byte> valid =
+        builder::build_table_model_file(builder::small_config(), builder::byte_vocabulary(), 1, gptoss_data_type_bf16);
+    return header.size() >= kCountsEnd &&
+           std::memcmp(header.data() + builder::kLayoutUuidOffset, valid.data() + builder::kLayoutUuidOffset, 16) == 0;
+}
+
 // Writes what every file must have, so that the rest is looked at.
 template <class Random>
 void repair(std::vector<std::byte>& header, Random& random) {
@@ -67,7 +112,7 @@ void repair(std::vector<std::byte>& header, Random& random) {
         }
     };
     copy(0, kNumbersBegin); // magic and model UUID
-    copy(builder::kLayoutUuidOffset, kCountsBegin);
+    copy(has_table(header) ? builder::kTokenizerUuidOffset : builder::kLayoutUuidOffset, kCountsBegin);
     if (random() % 2 == 0) {
         copy(builder::kHeadDimOffset, builder::kHeadDimOffset + 4);
     }
@@ -96,13 +141,20 @@ extern "C" size_t LLVMFuzzerCustomMutator(uint8_t* data, size_t size, size_t max
     if (header.size() < kCountsEnd && fuzz::kPrefixSize + kCountsEnd <= max_size) {
         header.resize(kCountsEnd);
     }
-    if (kind != 3) {
+    const bool table = has_table(header);
+    if (kind != 3 && (!table || random() % 4 == 0)) {
         mutate_fields(header, random);
     }
+    if (kind != 3 && table) {
+        mutate_table(header, random);
+    }
     repair(header, random);
+    if (table) {
+        builder::repair_checksum(header);
+    }
     // The length that the header describes, now and then off by a little.
     const uint64_t file_size = builder::file_size_of(header, fuzz::kMaxFileSize);
-    if (file_size <= fuzz::kMaxFileSize && file_size >= header.size()) {
+    if (!table && file_size <= fuzz::kMaxFileSize && file_size >= header.size()) {
         num_following = static_cast<uint32_t>(file_size - header.size());
         if (random() % 8 == 0) {
             num_following = num_following + static_cast<uint32_t>(random() % 33) - 16;

@@ -24,8 +24,8 @@ void check_inside(const gptoss_tensor& tensor, uint64_t file_size) {
     for (uint32_t dim = 0; dim < tensor.num_dims; dim++) {
         num_elements *= tensor.shape[dim];
     }
-    require(tensor.num_bytes == num_elements * (tensor.data_type == gptoss_data_type_bf16 ? 2 : 1),
-            "a tensor's shape and size disagree");
+    const bool is_wide = tensor.data_type == gptoss_data_type_bf16 || tensor.data_type == gptoss_data_type_q8_scales;
+    require(tensor.num_bytes == num_elements * (is_wide ? 2 : 1), "a tensor's shape and size disagree");
 }
 
 } // namespace
@@ -35,8 +35,8 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     const std::vector<std::byte> file = fuzz::file_of({data, size});
     try {
         const gptoss::ModelFile model = gptoss::ModelFile::parse(file, "input");
-        for (size_t i = 0; i < model.num_tensors(); i++) {
-            check_inside(model.tensor(i), file.size());
+        for (size_t i = 0; i < model.tensors().size(); i++) {
+            check_inside(model.tensors()[i], file.size());
         }
         const gptoss::TokenizerPlaces& tokenizer = model.tokenizer();
         require(tokenizer.token_offsets.size() == tokenizer.num_text_tokens, "tokens are missing");

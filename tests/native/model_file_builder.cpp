@@ -2,12 +2,16 @@
 
 #include <unistd.h>
 
+#include <algorithm>
 #include <cmath>
 #include <cstdio>
 #include <cstring>
 #include <filesystem>
 #include <random>
+#include <span>
 #include <stdexcept>
+
+#include "number_formats.h"
 
 namespace builder {
 
@@ -15,6 +19,7 @@ namespace {
 
 constexpr const char* kModelUuid = "df52dc8617894ed0a29566f10508145b";
 constexpr const char* kLayoutUuid = "229177a857754268bfd8d588b351c56d";
+constexpr const char* kTableLayoutUuid = "af21ecd208734a1a8723f9067a5d4f5f";
 constexpr const char* kTokenizerUuid = "7401aded2a9540cbb7829ccebaafe72b";
 constexpr const char* kUnnamedUuid = "00000000000000000000000000000000";
 
@@ -88,18 +93,106 @@ public:
     // Codes of any value, with scales that give the values a deviation between 0.5 and 1 times 1 / sqrt(columns).
     void mxfp4(size_t rows, size_t columns) {
         align(16);
+        mxfp4_codes(rows, columns);
+        align(16);
+        mxfp4_scales(rows, columns);
+    }
+
+    void mxfp4_codes(size_t rows, size_t columns) {
         for (size_t i = 0; i < rows * columns / 2; i++) {
             bytes.push_back(static_cast<std::byte>(random_() & 0xFF));
         }
-        align(16);
+    }
+
+    void mxfp4_scales(size_t rows, size_t columns) {
         const int exponent = static_cast<int>(std::floor(std::log2(0.3f / std::sqrt(static_cast<float>(columns)))));
         for (size_t i = 0; i < rows * columns / 32; i++) {
             bytes.push_back(static_cast<std::byte>(exponent + 127 + 14));
         }
     }
 
+    // 8-bit codes, from -127 to 127.
+    void codes(size_t count) {
+        for (size_t i = 0; i < count; i++) {
+            value(static_cast<int8_t>(static_cast<int>(random_() % 255) - 127));
+        }
+    }
+
+    // fp16 scales around `mean`, a factor of two off at most.
+    void scales(size_t count, float mean) {
+        std::uniform_real_distribution<float> factor(0.5f, 2.0f);
+        for (size_t i = 0; i < count; i++) {
+            value(gptoss::float_to_half(mean * factor(random_)));
+        }
+    }
+
 private:
     std::mt19937_64 random_;
+};
+
+uint32_t crc32(std::span<const std::byte> bytes);
+
+// Writes tensors and notes what the table says of them.
+class TableWriter : public WeightWriter {
+public:
+    TableWriter(uint64_t seed, bool is_q8) : WeightWriter(seed), is_q8_(is_q8) {}
+
+    template <class Write>
+    void tensor(const std::string& name,
+                uint32_t data_type,
+                std::vector<uint64_t> shape,
+                size_t alignment,
+                const Write& write) {
+        align(alignment);
+        const size_t offset = bytes.size();
+        write();
+        Writer entry;
+        entry.text(name);
+        entry.align(64);
+        entry.value(data_type);
+        entry.value(static_cast<uint32_t>(shape.size()));
+        shape.resize(4);
+        for (const uint64_t size : shape) {
+            entry.value(size);
+        }
+        entry.value(uint64_t{offset});
+        entry.value(uint64_t{bytes.size() - offset});
+        entry.value(crc32(std::span(bytes).subspan(offset)));
+        entry.value(uint32_t{0});
+        entries.push_back(entry.bytes);
+    }
+
+    void bf16_tensor(const std::string& name,
+                     const std::vector<uint64_t>& shape,
+                     float deviation,
+                     float mean = 0.0f,
+                     size_t alignment = 64) {
+        uint64_t count = 1;
+        for (const uint64_t size : shape) {
+            count *= size;
+        }
+        tensor(name, 0, shape, alignment, [&] { bf16(count, deviation, mean); });
+    }
+
+    void dense_tensors(const std::string& name, uint64_t rows, uint64_t columns, float deviation) {
+        if (!is_q8_) {
+            bf16_tensor(name, {rows, columns}, deviation);
+            return;
+        }
+        tensor(name + ".codes", 3, {rows, columns}, 64, [&] { codes(rows * columns); });
+        // Uniform codes have a deviation of 73.
+        tensor(name + ".scales", 4, {rows, columns / 32}, 64, [&] { scales(rows * columns / 32, deviation / 73.0f); });
+    }
+
+    void mxfp4_tensors(const std::string& name, uint64_t rows, uint64_t columns, size_t alignment) {
+        tensor(name + ".blocks", 1, {rows, columns / 32, 16}, alignment, [&] { mxfp4_codes(rows, columns); });
+        tensor(name + ".scales", 2, {rows, columns / 32}, 16, [&] { mxfp4_scales(rows, columns); });
+    }
+
+    std::vector<std::vector<std::byte>> entries;
+
+private:
+    bool is_q8_;
 };
 
 uint64_t align_up(uint64_t size, uint64_t alignment) {
@@ -151,7 +244,12 @@ gptoss_model_config small_config() {
     return config;
 }
 
-std::vector<std::byte> build_header(const gptoss_model_config& config, const Vocabulary& vocabulary) {
+namespace {
+
+// Up to the end of the vocabulary.
+std::vector<std::byte> build_unpadded_header(const gptoss_model_config& config,
+                                             const Vocabulary& vocabulary,
+                                             const char* layout_uuid) {
     Writer writer;
     writer.text("GPT-OSS v1.0");
     writer.value(uint32_t{0});
@@ -168,7 +266,7 @@ std::vector<std::byte> build_header(const gptoss_model_config& config, const Voc
                               config.yarn_multiplier, config.rmsnorm_epsilon}) {
         writer.value(field);
     }
-    writer.uuid(kLayoutUuid);
+    writer.uuid(layout_uuid);
     writer.uuid(kTokenizerUuid);
     size_t tokens_size = 0;
     for (const std::string& token : vocabulary.text_tokens) {
@@ -187,8 +285,27 @@ std::vector<std::byte> build_header(const gptoss_model_config& config, const Voc
         writer.value(static_cast<uint16_t>(token.size()));
         writer.text(token);
     }
-    writer.align(kHeaderSize);
     return writer.bytes;
+}
+
+// By the definition, bit by bit.
+uint32_t crc32(std::span<const std::byte> bytes) {
+    uint32_t value = 0xFFFFFFFFu;
+    for (const std::byte byte : bytes) {
+        value ^= std::to_integer<uint32_t>(byte);
+        for (int bit = 0; bit < 8; bit++) {
+            value = (value >> 1) ^ ((value & 1) != 0 ? 0xEDB88320u : 0u);
+        }
+    }
+    return ~value;
+}
+
+} // namespace
+
+std::vector<std::byte> build_header(const gptoss_model_config& config, const Vocabulary& vocabulary) {
+    std::vector<std::byte> header = build_unpadded_header(config, vocabulary, kLayoutUuid);
+    header.resize(align_up(header.size(), kHeaderSize));
+    return header;
 }
 
 std::vector<std::byte> build_model_file(const gptoss_model_config& config,
@@ -236,6 +353,101 @@ std::vector<std::byte> build_model_file(const gptoss_model_config& config,
         }
     }
     return writer.bytes;
+}
+
+std::vector<std::byte> build_table_model_file(const gptoss_model_config& config,
+                                              const Vocabulary& vocabulary,
+                                              uint64_t seed,
+                                              gptoss_data_type dense) {
+    const bool is_q8 = dense == gptoss_data_type_q8_codes;
+    const size_t vocabulary_size = vocabulary.text_tokens.size() + vocabulary.special_tokens.size();
+    const uint64_t embedding_dim = config.embedding_dim;
+    const uint64_t attention_dim = uint64_t{config.num_heads} * config.head_dim;
+    const uint64_t qkv_dim = attention_dim + 2 * uint64_t{config.num_kv_heads} * config.head_dim;
+    const auto deviation = [](uint64_t columns) { return 1.0f / std::sqrt(static_cast<float>(columns)); };
+
+    std::vector<std::byte> header = build_unpadded_header(config, vocabulary, kTableLayoutUuid);
+    header.resize(align_up(header.size(), 64));
+    const size_t table = header.size();
+    const uint64_t num_matrices = 2 + 2 * uint64_t{config.num_blocks};
+    const uint64_t num_tensors =
+        3 + config.num_blocks * (9 + uint64_t{config.num_experts} * 6) + (is_q8 ? num_matrices : 0);
+    const size_t entries = table + kTableHeaderBytes;
+    const size_t table_end = entries + num_tensors * kEntryBytes + 4;
+
+    TableWriter writer(seed, is_q8);
+    writer.bytes.resize(align_up(table_end, 16384));
+    writer.dense_tensors("embedding.weight", vocabulary_size, embedding_dim, 1.0f);
+    for (uint32_t block = 0; block < config.num_blocks; block++) {
+        const std::string prefix = "block." + std::to_string(block) + ".";
+        writer.bf16_tensor(prefix + "attn.norm.scale", {embedding_dim}, 0.1f, 1.0f);
+        writer.dense_tensors(prefix + "attn.qkv.weight", qkv_dim, embedding_dim, deviation(embedding_dim));
+        writer.bf16_tensor(prefix + "attn.qkv.bias", {qkv_dim}, 0.1f);
+        writer.bf16_tensor(prefix + "attn.sinks", {config.num_heads}, 1.0f);
+        writer.dense_tensors(prefix + "attn.out.weight", embedding_dim, attention_dim, deviation(attention_dim));
+        writer.bf16_tensor(prefix + "attn.out.bias", {embedding_dim}, 0.1f);
+        writer.bf16_tensor(prefix + "mlp.norm.scale", {embedding_dim}, 0.1f, 1.0f);
+        writer.bf16_tensor(prefix + "mlp.gate.weight", {config.num_experts, embedding_dim}, deviation(embedding_dim));
+        writer.bf16_tensor(prefix + "mlp.gate.bias", {config.num_experts}, 0.1f);
+    }
+    writer.bf16_tensor("norm.scale", {embedding_dim}, 0.1f, 1.0f);
+    writer.dense_tensors("unembedding.weight", vocabulary_size, embedding_dim, deviation(embedding_dim));
+    for (uint32_t block = 0; block < config.num_blocks; block++) {
+        for (uint32_t expert = 0; expert < config.num_experts; expert++) {
+            const std::string prefix =
+                "block." + std::to_string(block) + ".mlp.experts." + std::to_string(expert) + ".";
+            const uint64_t mlp_dim = config.mlp_dim;
+            writer.mxfp4_tensors(prefix + "mlp1_weight", 2 * mlp_dim, embedding_dim, expert == 0 ? 16384 : 16);
+            writer.bf16_tensor(prefix + "mlp1_bias", {2 * mlp_dim}, 0.1f, 0.0f, 16);
+            writer.mxfp4_tensors(prefix + "mlp2_weight", embedding_dim, mlp_dim, 16);
+            writer.bf16_tensor(prefix + "mlp2_bias", {embedding_dim}, 0.1f, 0.0f, 16);
+        }
+    }
+    if (writer.entries.size() != num_tensors) {
+        throw std::logic_error("the builder counts its tensors wrongly");
+    }
+    Writer table_writer;
+    table_writer.value(static_cast<uint32_t>(num_tensors));
+    table_writer.value(static_cast<uint32_t>(kEntryBytes));
+    table_writer.value(uint64_t{writer.bytes.size()});
+    for (const std::vector<std::byte>& entry : writer.entries) {
+        table_writer.bytes.insert(table_writer.bytes.end(), entry.begin(), entry.end());
+    }
+    std::ranges::copy(header, writer.bytes.begin());
+    std::ranges::copy(table_writer.bytes, writer.bytes.begin() + static_cast<std::ptrdiff_t>(table));
+    repair_checksum(writer.bytes);
+    return writer.bytes;
+}
+
+size_t table_offset(const std::vector<std::byte>& file) {
+    const uint64_t tokenizer_bytes = read_u32(file, kNumSpecialTokensOffset) * uint64_t{16} +
+                                     read_u32(file, kRegexSizeOffset) + read_u32(file, kTokensSizeOffset);
+    return align_up(kSpecialTokensOffset + tokenizer_bytes, 64);
+}
+
+size_t entry_offset(const std::vector<std::byte>& file, const std::string& name) {
+    const size_t table = table_offset(file);
+    for (size_t index = 0; index < read_u32(file, table); index++) {
+        const size_t offset = table + kTableHeaderBytes + index * kEntryBytes;
+        if (std::strncmp(reinterpret_cast<const char*>(file.data() + offset), name.c_str(), 64) == 0) {
+            return offset;
+        }
+    }
+    throw std::out_of_range("the table has no tensor " + name);
+}
+
+size_t table_end(const std::vector<std::byte>& file) {
+    const uint64_t table = table_offset(file);
+    return std::min<uint64_t>(
+        file.size(), table + kTableHeaderBytes + uint64_t{read_u32(file, table)} * kEntryBytes + sizeof(uint32_t));
+}
+
+void repair_checksum(std::vector<std::byte>& file) {
+    const size_t end = table_end(file);
+    if (end > table_offset(file) + kTableHeaderBytes + sizeof(uint32_t)) {
+        const size_t checksum = end - sizeof(uint32_t);
+        overwrite(file, checksum, crc32(std::span(file).first(checksum)));
+    }
 }
 
 uint64_t file_size_of(const std::vector<std::byte>& header, uint64_t limit) {

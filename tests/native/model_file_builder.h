@@ -53,6 +53,24 @@ gptoss_model_config small_config();
 // config.vocabulary_size is ignored: the vocabulary gives it.
 std::vector<std::byte> build_model_file(const gptoss_model_config& config, const Vocabulary& vocabulary, uint64_t seed);
 
+// The same model in the layout with a table. Dense matrices that may be in 8 bits (q8_codes) or bf16 are of this type;
+// codes and scales are drawn.
+std::vector<std::byte> build_table_model_file(const gptoss_model_config& config,
+                                              const Vocabulary& vocabulary,
+                                              uint64_t seed,
+                                              gptoss_data_type dense = gptoss_data_type_q8_codes);
+
+// Where the table of such a file is, and the places of its parts.
+constexpr size_t kEntryBytes = 128;
+constexpr size_t kTableHeaderBytes = 16;
+size_t table_offset(const std::vector<std::byte>& file);
+// Behind the checksum; the end of the file at most.
+size_t table_end(const std::vector<std::byte>& file);
+// Of the entry of the tensor with this name.
+size_t entry_offset(const std::vector<std::byte>& file, const std::string& name);
+// Puts the checksum behind the table right again, if the table lies in the file.
+void repair_checksum(std::vector<std::byte>& file);
+
 // Bytes 0 to 16383 of it.
 std::vector<std::byte> build_header(const gptoss_model_config& config, const Vocabulary& vocabulary);
 

@@ -28,8 +28,8 @@ std::vector<std::byte> small_file() {
 
 // Everything that a parsed file points to must lie inside its bytes.
 void check_inside(const ModelFile& file, size_t num_bytes) {
-    for (size_t i = 0; i < file.num_tensors(); i++) {
-        const gptoss_tensor tensor = file.tensor(i);
+    for (size_t i = 0; i < file.tensors().size(); i++) {
+        const gptoss_tensor tensor = file.tensors()[i];
         CHECK(tensor.num_bytes <= num_bytes && tensor.offset <= num_bytes - tensor.num_bytes);
     }
     for (const uint64_t offset : file.tokenizer().token_offsets) {
@@ -78,10 +78,10 @@ TEST(tensors_follow_one_another_to_the_end_of_the_file) {
     config.embedding_dim = 96;
     const std::vector<std::byte> bytes = builder::build_model_file(config, builder::byte_vocabulary(), 1);
     const ModelFile file = ModelFile::parse(bytes, "m");
-    CHECK_EQUAL(file.num_tensors(), 3u + 5 * (9 + 3 * 6));
+    CHECK_EQUAL(file.tensors().size(), 3u + 5 * (9 + 3 * 6));
     uint64_t end = builder::kHeaderSize;
-    for (size_t i = 0; i < file.num_tensors(); i++) {
-        const gptoss_tensor tensor = file.tensor(i);
+    for (size_t i = 0; i < file.tensors().size(); i++) {
+        const gptoss_tensor tensor = file.tensors()[i];
         const bool starts_experts = std::strstr(tensor.name, "experts.0.mlp1_weight.blocks") != nullptr;
         CHECK(tensor.offset >= end);
         CHECK(tensor.offset - end < (starts_experts ? 16384u : 16u));
@@ -98,7 +98,7 @@ TEST(tensors_follow_one_another_to_the_end_of_the_file) {
 
 TEST(tensors_have_their_names_in_file_order) {
     const ModelFile file = ModelFile::parse(small_file(), "m");
-    const auto name = [&](size_t index) { return std::string(file.tensor(index).name); };
+    const auto name = [&](size_t index) { return std::string(file.tensors()[index].name); };
     CHECK_EQUAL(name(0), "embedding.weight");
     CHECK_EQUAL(name(1), "block.0.attn.norm.scale");
     CHECK_EQUAL(name(2), "block.0.attn.qkv.weight");
@@ -119,7 +119,7 @@ TEST(tensors_have_their_names_in_file_order) {
     CHECK_EQUAL(name(25), "block.0.mlp.experts.0.mlp2_weight.scales");
     CHECK_EQUAL(name(26), "block.0.mlp.experts.0.mlp2_bias");
     CHECK_EQUAL(name(27), "block.0.mlp.experts.1.mlp1_weight.blocks");
-    CHECK_EQUAL(name(file.num_tensors() - 1), "block.1.mlp.experts.3.mlp2_bias");
+    CHECK_EQUAL(name(file.tensors().size() - 1), "block.1.mlp.experts.3.mlp2_bias");
 }
 
 TEST(the_vocabulary_is_read_back) {
@@ -153,8 +153,8 @@ TEST(every_truncation_of_the_header_is_rejected) {
 TEST(every_truncation_within_sixteen_bytes_of_a_tensor_is_rejected) {
     const std::vector<std::byte> bytes = small_file();
     const ModelFile file = ModelFile::parse(bytes, "m");
-    for (size_t i = 0; i < file.num_tensors(); i++) {
-        const gptoss_tensor tensor = file.tensor(i);
+    for (size_t i = 0; i < file.tensors().size(); i++) {
+        const gptoss_tensor tensor = file.tensors()[i];
         for (int64_t distance = -16; distance <= 16; distance++) {
             const size_t size = static_cast<size_t>(static_cast<int64_t>(tensor.offset + tensor.num_bytes) + distance);
             if (size < bytes.size()) {

@@ -19,10 +19,10 @@ from gptoss.convert.byte_counts import format_bytes
 from gptoss.convert.checkpoint import OPENAI_LAYOUT
 from gptoss.convert.checkpoint_config import parse_config
 from gptoss.convert.checkpoint_weights import find_weights
-from gptoss.convert.conversion import Progress
 from gptoss.convert.file_header import file_header
 from gptoss.convert.file_items import Item, Workspace
 from gptoss.convert.file_layout import PlacedItem, lay_out_file
+from gptoss.convert.file_writer import Progress
 from gptoss.convert.output_file import OutputFile
 from gptoss.convert.problems import conversion_error
 from gptoss.convert.safetensors_file import TensorBytes

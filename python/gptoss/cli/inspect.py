@@ -30,8 +30,9 @@ examples:
   gptoss inspect gpt-oss-20b.bin --verify             read every byte; exit code 1 on a problem
   gptoss inspect gpt-oss-20b.bin --json | jq .memory
 
---verify looks for bytes that are not zero between tensors, for infinities and NaN, for MXFP4 scales
-that the format cannot hold and for equal tokens, and prints the file's SHA-256.
+--verify looks for bytes that are not zero between tensors, for infinities and NaN, for codes and
+scales that the format cannot hold and for equal tokens, compares the checksums of the tensors if
+the file has them (those in 8 bits do), and prints the file's SHA-256.
 """
 
 # Reading that takes longer than this shows its progress.
@@ -113,11 +114,11 @@ def _num_parameters(model: Model) -> tuple[int, int]:
     total = active = 0.0
     share = model.config.num_active_experts / model.config.num_experts
     for tensor in model.tensors:
-        if tensor.dtype == "mxfp4_scales":
+        if tensor.dtype in ("mxfp4_scales", "q8_scales"):
             continue
         count = math.prod(tensor.shape) * (2 if tensor.dtype == "mxfp4_blocks" else 1)
         total += count
-        if tensor.name != "embedding.weight":
+        if not tensor.name.startswith("embedding.weight"):
             active += count * share if ".experts." in tensor.name else count
     return round(total), round(active)
 
@@ -257,6 +258,8 @@ def _describe_verification(verification: Verification, seconds: float) -> str:
     if more:
         lines.append(f"  and {more} more problems")
     if not verification.num_problems:
+        if verification.num_checksums:
+            lines.append(f"  {verification.num_checksums} checksums of tensors are right")
         lines.append("  no problem found")
     return "\n".join(lines)
 

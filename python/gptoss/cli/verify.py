@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import struct
+import zlib
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -22,6 +23,9 @@ MAX_PROBLEMS = 50
 SMALLEST_SCALE = 14
 # Exponent bits of a bfloat16: all of them set is an infinity or a NaN.
 BF16_EXPONENT = 0x7F80
+# -128 as a byte: codes are symmetric.
+UNUSED_CODE = 0x80
+FP16_INFINITY = 0x7C00
 # Where the header holds num_special_tokens, num_text_tokens, regex_size and tokens_size (u32 each),
 # and where the special tokens' UUIDs of 16 bytes, the regex and the tokens follow.
 TOKENIZER_SIZES_OFFSET = 132
@@ -34,6 +38,7 @@ class Verification:
 
     num_bytes: int = 0
     sha256: str = ""
+    num_checksums: int = 0
     num_problems: int = 0
     problems: list[str] = field(default_factory=list)
 
@@ -53,22 +58,28 @@ def verify_file(
     """Reads the file once from start to end, calling `progress(bytes read, bytes in all)`.
 
     Looked for: bytes that are not zero between the tensors, NaN and infinity in bf16 tensors, MXFP4
-    scales that the format cannot hold, equal or empty text tokens. OSError: reading failed.
+    scales, 8-bit codes and their scales that the format cannot hold, tensors whose bytes are not
+    those that the file's table has a checksum of, equal or empty text tokens. OSError: reading
+    failed.
     """
     result = Verification()
     digest = hashlib.sha256()
     with path.open("rb") as file:
         size = file.seek(0, 2)
-        header = _read_header(file)
+        header, checksums = _read_header(file)
+        result.num_checksums = len(checksums)
         digest.update(header)
         result.num_bytes = len(header)
         for start, end, region in _regions(len(header), tensors, size):
             wrong: list[int] = []  # offsets of the first wrong value in each piece
             num_wrong = 0
+            checksum = 0
             for offset in range(start, end, CHUNK_BYTES):
                 data = file.read(min(CHUNK_BYTES, end - offset))
                 digest.update(data)
                 result.num_bytes += len(data)
+                if region is not None and checksums:
+                    checksum = zlib.crc32(data, checksum)
                 found = _find_wrong(np.frombuffer(data, np.uint8), region)
                 if found.size:
                     wrong.append(offset + int(found[0]))
@@ -76,6 +87,11 @@ def verify_file(
                 progress(result.num_bytes, size)
             if wrong:
                 result.add(_describe_wrong(region, num_wrong, wrong[0]))
+            if region is not None and checksums.get(region.name, checksum) != checksum:
+                result.add(
+                    f"{region.name} has the checksum {checksum:08x}, where the file's table says "
+                    f"{checksums[region.name]:08x}: it is damaged."
+                )
     if result.num_bytes != size:
         result.add(f"Only {result.num_bytes} of {size} bytes could be read.")
     result.sha256 = digest.hexdigest()
@@ -84,12 +100,31 @@ def verify_file(
     return result
 
 
-def _read_header(file: BinaryIO) -> bytes:
-    """The header with its tokenizer; what it says was checked when the model was opened."""
+def _read_header(file: BinaryIO) -> tuple[bytes, dict[str, int]]:
+    """The header up to its last byte, and the checksums of the tensors, if it has a table of them.
+
+    What it says was checked when the model was opened.
+    """
+    from gptoss.convert.tensor_table import (
+        LAYOUT_UUID_OFFSET,
+        TABLE_ALIGNMENT,
+        TABLE_LAYOUT_UUID,
+        read_table,
+        table_bytes,
+    )
+
     file.seek(TOKENIZER_SIZES_OFFSET)
     num_special, _, regex_size, tokens_size = struct.unpack("<4I", file.read(16))
+    end = TOKENIZER_OFFSET + 16 * num_special + regex_size + tokens_size
     file.seek(0)
-    return file.read(TOKENIZER_OFFSET + 16 * num_special + regex_size + tokens_size)
+    header = file.read(end)
+    layout = header[LAYOUT_UUID_OFFSET : LAYOUT_UUID_OFFSET + len(TABLE_LAYOUT_UUID)]
+    if layout != TABLE_LAYOUT_UUID:
+        return header, {}
+    table = end + -end % TABLE_ALIGNMENT
+    header += file.read(table + 4 - end)
+    header += file.read(table_bytes(int.from_bytes(header[-4:], "little")) - 4)
+    return header, {entry.name: entry.checksum for entry in read_table(header, table)}
 
 
 def _regions(
@@ -115,13 +150,23 @@ def _find_wrong(
         return np.flatnonzero((values & BF16_EXPONENT) == BF16_EXPONENT) * 2
     if tensor.dtype == "mxfp4_scales":
         return np.flatnonzero(data < SMALLEST_SCALE)
+    if tensor.dtype == "q8_codes":
+        return np.flatnonzero(data == UNUSED_CODE)
+    if tensor.dtype == "q8_scales":
+        # Infinite, not a number or negative.
+        return np.flatnonzero(data[: data.size // 2 * 2].view("<u2") >= FP16_INFINITY) * 2
     return np.flatnonzero(data[:0])  # any byte is a pair of MXFP4 codes
 
 
 def _describe_wrong(tensor: TensorInfo | None, count: int, first: int) -> str:
     if tensor is None:
         return f"Padding that must be zero has {count} other bytes from offset {first} on."
-    what = "infinite or not a number" if tensor.dtype == "bf16" else f"below {SMALLEST_SCALE}"
+    what = {
+        "bf16": "infinite or not a number",
+        "mxfp4_scales": f"below {SMALLEST_SCALE}",
+        "q8_codes": "-128",
+        "q8_scales": "infinite, negative or not a number",
+    }[tensor.dtype]
     return f"{tensor.name} has {count} values that are {what}, the first at offset {first}."
 
 

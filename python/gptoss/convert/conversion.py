@@ -4,27 +4,34 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
 from gptoss.convert.checkpoint import Checkpoint, open_checkpoint
-from gptoss.convert.checkpoint_config import parse_config
+from gptoss.convert.checkpoint_config import CheckpointConfig, parse_config
 from gptoss.convert.checkpoint_weights import ModelWeights, find_weights
-from gptoss.convert.file_header import file_header
+from gptoss.convert.file_header import file_header, unpadded_header
 from gptoss.convert.file_items import PIECE_BYTES, Workspace
-from gptoss.convert.file_layout import PlacedItem, lay_out_file
+from gptoss.convert.file_layout import PlacedItem, lay_out_file, lay_out_q8_file
+from gptoss.convert.file_writer import (
+    Progress,
+    weights_offset,
+    write_items,
+    write_items_with_table,
+)
+from gptoss.convert.model_tensors import ModelShape, place_tensors, q8_model_tensors
 from gptoss.convert.mxfp4 import MAX_SCALE
-from gptoss.convert.output_file import OutputFile, check_destination
+from gptoss.convert.output_file import check_destination
 from gptoss.convert.problems import conversion_error
-from gptoss.convert.safetensors_file import TensorBytes
+from gptoss.convert.tensor_table import TableEntry
 from gptoss.convert.tokenizer_source import Vocabulary, load_vocabulary
 from gptoss.errors import ConversionError
 
-# Called with the name of the phase, the bytes done and the bytes in all.
-Progress = Callable[[str, int, int], None]
+# How attention projections, embedding and unembedding are written.
+DenseFormat = Literal["bf16", "q8"]
 
 
 @dataclass(frozen=True)
@@ -48,6 +55,7 @@ def convert(
     destination: str | os.PathLike[str] | None = None,
     *,
     vocabulary: str | os.PathLike[str] | None = None,
+    dense: DenseFormat = "bf16",
     force: bool = False,
     progress: Progress | None = None,
 ) -> ConversionReport:
@@ -85,15 +93,15 @@ def convert(
         weights = find_weights(checkpoint, config, tokenizer.num_tokens, problems, warnings)
         if problems:
             raise conversion_error(source, problems)
-        items = lay_out_file(file_header(config, tokenizer), config, weights)
-        problems += check_destination(destination, items[-1].end, force)
+        planned = _plan(dense, config, tokenizer, weights)
+        problems += check_destination(destination, planned.items[-1].end, force)
         if any(_is_same_file(destination, file.path) for file in checkpoint.files):
             problems.append(f"{destination} is a part of the checkpoint: write to another file.")
         problems += _oversized_scales(weights, report_progress)
         if problems:
             raise conversion_error(source, problems)
         workspace = Workspace()
-        _write(items, destination, force, workspace, report_progress)
+        planned.write(destination, force, workspace, report_progress)
     finally:
         checkpoint.close()
 
@@ -102,13 +110,53 @@ def convert(
         layout=checkpoint.layout,
         vocabulary=tokenizer.source,
         destination=destination,
-        num_bytes=items[-1].end,
+        num_bytes=planned.items[-1].end,
         seconds=time.monotonic() - begin,
         num_quantized_tensors=len(weights.float_experts),
         quantization_error=workspace.relative_error,
         num_rounded_tensors=len(weights.wider_than_bfloat16),
         warnings=tuple(warnings),
     )
+
+
+@dataclass(frozen=True)
+class _PlannedFile:
+    """What stands where in the file; with the header and the entries of a table if it has one."""
+
+    items: list[PlacedItem]
+    header: bytes = b""
+    entries: tuple[TableEntry, ...] = ()
+
+    def write(
+        self, destination: Path, force: bool, workspace: Workspace, progress: Progress
+    ) -> None:
+        if self.entries:
+            write_items_with_table(
+                self.header, self.entries, self.items, destination, force, workspace, progress
+            )
+        else:
+            write_items(self.items, destination, force, workspace, progress)
+
+
+def _plan(
+    dense: DenseFormat, config: CheckpointConfig, tokenizer: Vocabulary, weights: ModelWeights
+) -> _PlannedFile:
+    if dense == "bf16":
+        return _PlannedFile(lay_out_file(file_header(config, tokenizer), config, weights))
+    header = unpadded_header(config, tokenizer)
+    shape = ModelShape(
+        vocabulary_size=tokenizer.num_tokens,
+        num_blocks=config.num_blocks,
+        num_experts=config.num_experts,
+        embedding_dim=config.embedding_dim,
+        mlp_dim=config.mlp_dim,
+        num_heads=config.num_heads,
+        num_kv_heads=config.num_kv_heads,
+    )
+    tensors = list(q8_model_tensors(shape))
+    start = weights_offset(header, len(tensors))
+    entries = tuple(place_tensors(tensors, start))
+    return _PlannedFile(lay_out_q8_file(start, config, weights), header, entries)
 
 
 def _is_same_file(destination: Path, path: Path) -> bool:
@@ -153,37 +201,3 @@ def _oversized_scales(weights: ModelWeights, progress: Progress) -> list[str]:
                 "which would wrap. The checkpoint is damaged, or its experts are absurdly large."
             )
     return problems
-
-
-def _copy(stored: TensorBytes, output: OutputFile, workspace: Workspace) -> None:
-    """Copy bytes of the checkpoint within the system or, where it cannot, through memory."""
-    file = stored.tensor.file
-    # What lies behind is soon needed: the disk reads it while these bytes are written.
-    file.prefetch(stored.offset + stored.num_bytes, PIECE_BYTES)
-    num_copied = output.copy(file.fileno(), stored.offset, stored.num_bytes)
-    if num_copied < stored.num_bytes:
-        rest = TensorBytes(
-            stored.tensor, stored.first_byte + num_copied, stored.num_bytes - num_copied
-        )
-        output.write(workspace.read(rest))
-
-
-def _write(
-    items: list[PlacedItem],
-    destination: Path,
-    force: bool,
-    workspace: Workspace,
-    progress: Progress,
-) -> None:
-    total = items[-1].end
-    with OutputFile(destination, force) as output:
-        for placed in items:
-            output.write(bytes(placed.offset - output.num_bytes))
-            for piece in placed.item.pieces(workspace):
-                if isinstance(piece, TensorBytes):
-                    _copy(piece, output, workspace)
-                else:
-                    output.write(piece)
-                progress("writing", output.num_bytes, total)
-            assert output.num_bytes == placed.end, placed
-        output.commit()

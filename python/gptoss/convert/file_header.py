@@ -18,8 +18,13 @@ SECTION_ALIGNMENT = 16384
 
 def file_header(config: CheckpointConfig, vocabulary: Vocabulary) -> bytes:
     """Return everything that stands before the weights."""
-    header = MAGIC + _model_section(config) + APPLE_GPU_LAYOUT_UUID + _tokenizer_section(vocabulary)
+    header = unpadded_header(config, vocabulary)
     return header + bytes(-len(header) % SECTION_ALIGNMENT)
+
+
+def unpadded_header(config: CheckpointConfig, vocabulary: Vocabulary) -> bytes:
+    """Return it up to the end of the vocabulary."""
+    return MAGIC + _model_section(config) + APPLE_GPU_LAYOUT_UUID + _tokenizer_section(vocabulary)
 
 
 def _model_section(config: CheckpointConfig) -> bytes:

@@ -16,6 +16,8 @@ from gptoss.convert.file_items import (
     RotaryHeadsItem,
     expert_bias,
 )
+from gptoss.convert.q8_items import Q8Matrix
+from gptoss.convert.tensor_table import TENSOR_ALIGNMENT
 
 ITEM_ALIGNMENT = 16
 # Attention needs no 1 / sqrt(64), because query and key weights contain it, exactly in bf16.
@@ -43,6 +45,19 @@ def lay_out_file(
     placed: list[PlacedItem] = []
     end = 0
     for alignment, item in _items(header, config, weights):
+        offset = end + -end % alignment
+        placed.append(PlacedItem(offset, item))
+        end = placed[-1].end
+    return placed
+
+
+def lay_out_q8_file(
+    start: int, config: CheckpointConfig, weights: ModelWeights
+) -> list[PlacedItem]:
+    """Place all weights behind a table, dense matrices in 8 bits, from an offset on."""
+    placed: list[PlacedItem] = []
+    end = start
+    for alignment, item in _q8_items(config, weights):
         offset = end + -end % alignment
         placed.append(PlacedItem(offset, item))
         end = placed[-1].end
@@ -90,3 +105,40 @@ def _expert_items(block: BlockWeights, num_experts: int) -> Iterator[tuple[int, 
         yield ITEM_ALIGNMENT, expert_bias(block.mlp1_bias, expert)
         yield ITEM_ALIGNMENT, ExpertMatrixItem(block.mlp2, expert)
         yield ITEM_ALIGNMENT, expert_bias(block.mlp2_bias, expert)
+
+
+def _q8_items(config: CheckpointConfig, weights: ModelWeights) -> Iterator[tuple[int, Item]]:
+    """Yield every item but the header with its alignment, in the order of `model_tensors`."""
+    yield from _q8_matrix("embedding", BFloat16Item(weights.embedding))
+    for index, block in enumerate(weights.blocks):
+        yield from _q8_shared_items(index, block)
+    yield TENSOR_ALIGNMENT, BFloat16Item(weights.final_norm)
+    yield from _q8_matrix("unembedding", BFloat16Item(weights.unembedding))
+    for block in weights.blocks:
+        yield from _expert_items(block, config.num_experts)
+
+
+def _q8_shared_items(index: int, block: BlockWeights) -> Iterator[tuple[int, Item]]:
+    yield TENSOR_ALIGNMENT, BFloat16Item(block.attention_norm)
+    yield from _q8_matrix(
+        f"block {index}'s query, key and value",
+        RotaryHeadsItem(block.query.weight, QUERY_FACTOR),
+        RotaryHeadsItem(block.key.weight, KEY_FACTOR),
+        BFloat16Item(block.value.weight),
+    )
+    yield TENSOR_ALIGNMENT, RotaryHeadsItem(block.query.bias, QUERY_FACTOR)
+    yield 1, RotaryHeadsItem(block.key.bias, KEY_FACTOR)
+    yield 1, BFloat16Item(block.value.bias)
+    yield TENSOR_ALIGNMENT, BFloat16Item(block.sinks)
+    yield from _q8_matrix(
+        f"block {index}'s attention output", BFloat16Item(block.attention_out.weight)
+    )
+    yield TENSOR_ALIGNMENT, BFloat16Item(block.attention_out.bias)
+    yield TENSOR_ALIGNMENT, BFloat16Item(block.mlp_norm)
+    yield TENSOR_ALIGNMENT, BFloat16Item(block.router.weight)
+    yield TENSOR_ALIGNMENT, BFloat16Item(block.router.bias)
+
+
+def _q8_matrix(name: str, *sources: Item) -> Iterator[tuple[int, Item]]:
+    for item in Q8Matrix(name, sources).items():
+        yield TENSOR_ALIGNMENT, item

@@ -95,6 +95,17 @@ class OutputFile:
             while len(view) > 0:
                 view = view[self._file.write(view) or 0 :]
 
+    def replace_start(self, content: bytes) -> None:
+        """Write the first bytes of the file once more, now that they are known."""
+        assert self._file is not None
+        assert len(content) <= self.num_bytes
+        view = memoryview(content)
+        with self._explained():
+            self._file.seek(0)
+            while len(view) > 0:
+                view = view[self._file.write(view) or 0 :]
+            self._file.seek(self.num_bytes)
+
     def copy(self, descriptor: int, offset: int, num_bytes: int) -> int:
         """Append bytes of another file without reading them; return how many.
 

@@ -8,16 +8,14 @@ from __future__ import annotations
 
 import json
 import math
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass
-from io import FileIO
 from pathlib import Path
 from typing import Any, TypeGuard
 
-import numpy as np
 from numpy.typing import NDArray
 
+from gptoss.convert.source_file import SourceFile
 from gptoss.errors import ConversionError
 
 # gpt-oss-120b has 687 tensors, whose header takes less than 100 KB. A longer header than this is
@@ -51,7 +49,7 @@ class StoredTensor:
     name: str
     dtype: str  # as safetensors spells it: "BF16", "U8", ...
     shape: tuple[int, ...]
-    file: SafetensorsFile
+    file: SourceFile
     offset: int  # of the first byte, from the start of the file
     num_bytes: int
 
@@ -84,7 +82,7 @@ class TensorBytes:
         return self.tensor.offset + self.first_byte
 
 
-class SafetensorsFile:
+class SafetensorsFile(SourceFile):
     """An open .safetensors file, whose header has been checked.
 
     `tensors` has the tensors by name. Raises ConversionError, with the file's name and the
@@ -92,78 +90,35 @@ class SafetensorsFile:
     """
 
     def __init__(self, path: Path) -> None:
-        self.path = path
-        try:
-            self._file = FileIO(path, "rb")
-            self._num_bytes = path.stat().st_size
-        except OSError as error:
-            raise ConversionError(f"{path} cannot be read: {error.strerror}.") from error
+        super().__init__(path)
         try:
             self.tensors = dict(self._parse_header())
             self._check_byte_ranges()
         except BaseException:
-            self._file.close()
+            self.close()
             raise
 
-    def fileno(self) -> int:
-        """Return the file descriptor."""
-        return self._file.fileno()
-
-    def close(self) -> None:
-        """Close the file; its tensors cannot be read any more."""
-        self._file.close()
-
-    def prefetch(self, offset: int, num_bytes: int) -> None:
-        """Let the system read bytes into its cache while this process does something else."""
-        if hasattr(os, "posix_fadvise"):
-            os.posix_fadvise(self.fileno(), offset, num_bytes, os.POSIX_FADV_WILLNEED)
-
-    def read_into(self, offset: int, buffer: NDArray[Any]) -> None:
-        """Fill a contiguous array with the bytes at an offset of the file."""
-        if buffer.nbytes == 0:
-            return  # A memoryview of nothing cannot be cast.
-        view = buffer.data.cast("B")
-        self._file.seek(offset)
-        while len(view) > 0:
-            try:
-                num_read = self._file.readinto(view)
-            except OSError as error:
-                raise ConversionError(
-                    f"{self.path} cannot be read at byte {self._file.tell()}: {error.strerror}."
-                ) from error
-            if not num_read:
-                raise ConversionError(
-                    f"{self.path} ended at byte {self._file.tell()} while it was read; "
-                    f"it had {self._num_bytes} bytes when the conversion began."
-                )
-            view = view[num_read:]
-
     def _parse_header(self) -> Iterator[tuple[str, StoredTensor]]:
-        if self._num_bytes < 8:
+        if self.num_bytes < 8:
             raise ConversionError(
-                f"{self.path} has {self._num_bytes} bytes, too few for a safetensors file: "
+                f"{self.path} has {self.num_bytes} bytes, too few for a safetensors file: "
                 "download it again."
             )
-        header_bytes = int.from_bytes(self._read_start(0, 8), "little")
+        header_bytes = int.from_bytes(self.read(0, 8), "little")
         if header_bytes > MAX_HEADER_BYTES:
             raise ConversionError(
                 f"{self.path} claims a header of {header_bytes} bytes, more than the "
                 f"{MAX_HEADER_BYTES} that are sensible: it is damaged or no safetensors file."
             )
         self._data_start = 8 + header_bytes
-        if self._data_start > self._num_bytes:
+        if self._data_start > self.num_bytes:
             raise ConversionError(
                 f"{self.path} is truncated: its header ends at byte {self._data_start}, "
-                f"the file at byte {self._num_bytes}. Download it again."
+                f"the file at byte {self.num_bytes}. Download it again."
             )
-        for name, entry in self._parse_json(self._read_start(8, header_bytes)):
+        for name, entry in self._parse_json(self.read(8, header_bytes)):
             if name != "__metadata__":
                 yield name, self._parse_entry(name, entry)
-
-    def _read_start(self, offset: int, num_bytes: int) -> bytes:
-        content = np.empty(num_bytes, np.uint8)
-        self.read_into(offset, content)
-        return content.tobytes()
 
     def _parse_json(self, text: bytes) -> list[tuple[str, Any]]:
         """Parse the header as a list of pairs, so that a name that is there twice is noticed."""
@@ -226,10 +181,10 @@ class SafetensorsFile:
                 )
             if tensor.num_bytes > 0:
                 end, previous = tensor.offset + tensor.num_bytes, tensor.name
-        if end > self._num_bytes:
+        if end > self.num_bytes:
             raise ConversionError(
                 f"{self.path} is truncated: its tensors end at byte {end}, the file at byte "
-                f"{self._num_bytes}. Download it again."
+                f"{self.num_bytes}. Download it again."
             )
 
 
