@@ -21,6 +21,8 @@ constant uint constant_num_inputs [[function_constant(kProjectionInputs)]];
 
 typedef TileShape<2, 2, kMatmulRows / 16, kMatmulOutputs / 16> MatmulShape;
 typedef TileMemory<HalfOperand, MatmulShape> MatmulMemory;
+// Codes times their scales have up to 18 bits: rounded to half they would move the logits by more than a hundredth.
+typedef TileMemory<FloatOperand, MatmulShape> Int8MatmulMemory;
 
 template <class Store>
 [[max_total_threads_per_threadgroup(kMatmulThreads)]] kernel void projection_matmul_bf16(
@@ -53,12 +55,12 @@ template <class Store>
     uint index [[thread_index_in_threadgroup]],
     uint lane [[thread_index_in_simdgroup]],
     uint simdgroup [[simdgroup_index_in_threadgroup]]) {
-    threadgroup float4 memory[MatmulMemory::kWords];
+    threadgroup float4 memory[Int8MatmulMemory::kWords];
     const uint num_inputs =
         is_function_constant_defined(constant_num_inputs) ? constant_num_inputs : arguments.num_inputs;
     const Int8Matrix matrix = {weight, scales, num_inputs};
-    matmul_tile<HalfOperand, MatmulShape>(matrix, input, arguments.num_rows, arguments.num_outputs, Bf16Bias{bias},
-                                          Store{output}, memory, {tile, index, lane, simdgroup});
+    matmul_tile<FloatOperand, MatmulShape>(matrix, input, arguments.num_rows, arguments.num_outputs, Bf16Bias{bias},
+                                           Store{output}, memory, {tile, index, lane, simdgroup});
 }
 
 template [[host_name(

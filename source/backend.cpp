@@ -58,12 +58,13 @@ gptoss_device_info describe_metal() {
     return result;
 }
 
-gptoss_memory_estimate estimate_metal(const ModelConfig& config,
+gptoss_memory_estimate estimate_metal(const ModelFile& file,
                                       uint64_t weight_bytes,
                                       size_t context_length,
                                       size_t max_batch_tokens) {
     const std::unique_ptr<metal::Device> device = metal::open_device();
-    return metal::MemoryPlan(config, weight_bytes).estimate(device->info(), context_length, max_batch_tokens);
+    return metal::MemoryPlan(file.config(), weight_bytes, file.bytes_saved_by_q8())
+        .estimate(device->info(), context_length, max_batch_tokens);
 }
 
 std::unique_ptr<Backend> create_metal(std::shared_ptr<const MappedFile> mapping,
@@ -82,7 +83,7 @@ gptoss_device_info describe_metal() {
     check_metal();
 }
 
-gptoss_memory_estimate estimate_metal(const ModelConfig&, uint64_t, size_t, size_t) {
+gptoss_memory_estimate estimate_metal(const ModelFile&, uint64_t, size_t, size_t) {
     check_metal();
 }
 
@@ -129,13 +130,14 @@ gptoss_device_info get_device_info(gptoss_backend kind) {
 
 gptoss_memory_estimate estimate_memory(gptoss_backend kind,
                                        uint32_t num_threads,
-                                       const ModelConfig& config,
+                                       const ModelFile& file,
                                        uint64_t weight_bytes,
                                        size_t context_length,
                                        size_t max_batch_tokens) {
     if (resolve_backend(kind) == gptoss_backend_metal) {
-        return estimate_metal(config, weight_bytes, context_length, max_batch_tokens);
+        return estimate_metal(file, weight_bytes, context_length, max_batch_tokens);
     }
+    const ModelConfig& config = file.config();
     gptoss_memory_estimate estimate = {};
     estimate.backend = gptoss_backend_cpu;
     estimate.context_length = context_length == 0 ? config.context_length : context_length;

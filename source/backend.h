@@ -144,7 +144,7 @@ gptoss_backend resolve_backend(gptoss_backend kind);
 gptoss_device_info get_device_info(gptoss_backend kind);
 gptoss_memory_estimate estimate_memory(gptoss_backend kind,
                                        uint32_t num_threads,
-                                       const ModelConfig& config,
+                                       const ModelFile& file,
                                        uint64_t weight_bytes,
                                        size_t context_length,
                                        size_t max_batch_tokens);

@@ -32,7 +32,7 @@ gptoss_memory_estimate Model::estimate_memory(gptoss_backend backend,
                                               size_t max_batch_tokens) const {
     check_context_length(context_length);
     const uint32_t num_threads = backend_->kind() == gptoss_backend_cpu ? backend_->num_threads() : 0;
-    return gptoss::estimate_memory(backend, num_threads, config(), mapping_->bytes().size(), context_length,
+    return gptoss::estimate_memory(backend, num_threads, *file_, mapping_->bytes().size(), context_length,
                                    max_batch_tokens);
 }
 

@@ -1,5 +1,8 @@
 #include "dense_launches.h"
 
+#include <string>
+#include <vector>
+
 #include "../../metal/arguments.h"
 #include "../../metal/dense_geometry.h"
 #include "../../metal/function_constants.h"
@@ -22,17 +25,39 @@ KernelName specialised(const char* file, const char* kernel, const DenseMatrix& 
     return {file, kernel, {{kProjectionInputs, matrix.num_inputs}}};
 }
 
+// Launches the kernel for the matrix's format with the matrix bound, and `bindings` besides.
+template <class Arguments>
+void launch_product(Encoder& encoder,
+                    const char* file,
+                    const std::string& kernel,
+                    const DenseMatrix& matrix,
+                    const Arguments& arguments,
+                    std::vector<Binding> bindings,
+                    const Grid& grid) {
+    bindings.push_back({1, matrix.weight});
+    if (matrix.is_q8()) {
+        bindings.push_back({2, matrix.scales});
+    }
+    const std::string name = kernel + (matrix.is_q8() ? "_int8" : "_bf16");
+    encoder.launch(specialised(file, name.c_str(), matrix), arguments, bindings, grid);
+}
+
 } // namespace
 
 void launch_embed(Encoder& encoder,
                   const ModelConfig& config,
                   uint32_t num_rows,
                   const Slice& tokens,
-                  const Slice& embedding,
+                  const DenseMatrix& embedding,
                   const Slice& residual) {
     const EmbedArguments arguments = {config.embedding_dim, num_rows, config.vocabulary_size};
-    encoder.launch({"embed", "embed"}, arguments, {{1, tokens}, {2, embedding}, {3, residual}},
-                   {{ceil_divide(config.embedding_dim / 8, kEmbedThreads), num_rows}, {kEmbedThreads}});
+    const Grid grid = {{ceil_divide(config.embedding_dim / 8, kEmbedThreads), num_rows}, {kEmbedThreads}};
+    if (embedding.is_q8()) {
+        encoder.launch({"embed", "embed_int8"}, arguments,
+                       {{1, tokens}, {2, embedding.weight}, {3, residual}, {4, embedding.scales}}, grid);
+        return;
+    }
+    encoder.launch({"embed", "embed"}, arguments, {{1, tokens}, {2, embedding.weight}, {3, residual}}, grid);
 }
 
 void launch_norm(Encoder& encoder,
@@ -62,9 +87,8 @@ void launch_qkv_row(Encoder& encoder,
         .epsilon = config.rmsnorm_epsilon,
         .concentration = config.yarn_multiplier,
     };
-    encoder.launch(specialised("projection_qkv", "projection_qkv_bf16", matrix), arguments,
-                   {{1, matrix.weight},
-                    {3, bias},
+    launch_product(encoder, "projection_qkv", "projection_qkv", matrix, arguments,
+                   {{3, bias},
                     {4, residual},
                     {5, gain},
                     {6, row.inverse_frequencies},
@@ -89,27 +113,26 @@ void launch_projection(Encoder& encoder,
     switch (form) {
         case RowForm::one:
             file = "projection_matvec";
-            kernel = adds ? "projection_matvec_add_bf16" : "projection_matvec_bf16";
+            kernel = adds ? "projection_matvec_add" : "projection_matvec";
             grid = {{ceil_divide(matrix.num_outputs, kMatvecOutputs)}, {kMatvecThreads}};
             break;
         case RowForm::few:
             file = "projection_few_rows";
             // The smallest that holds all rows.
-            kernel = num_rows <= 8    ? (adds ? "projection_few_rows_8_add_bf16" : "projection_few_rows_8_bf16")
-                     : num_rows <= 16 ? (adds ? "projection_few_rows_16_add_bf16" : "projection_few_rows_16_bf16")
-                                      : (adds ? "projection_few_rows_32_add_bf16" : "projection_few_rows_32_bf16");
+            kernel = num_rows <= 8    ? (adds ? "projection_few_rows_8_add" : "projection_few_rows_8")
+                     : num_rows <= 16 ? (adds ? "projection_few_rows_16_add" : "projection_few_rows_16")
+                                      : (adds ? "projection_few_rows_32_add" : "projection_few_rows_32");
             grid = {{ceil_divide(matrix.num_outputs, kFewRowsOutputs)}, {kFewRowsThreads}};
             break;
         case RowForm::many:
             file = "projection_matmul";
-            kernel = adds ? "projection_matmul_add_bf16" : "projection_matmul_bf16";
+            kernel = adds ? "projection_matmul_add" : "projection_matmul";
             grid = {{ceil_divide(matrix.num_outputs, kMatmulOutputs), ceil_divide(num_rows, kMatmulRows)},
                     {kMatmulThreads}};
             break;
     }
     const ProjectionArguments arguments = {matrix.num_inputs, matrix.num_outputs, num_rows};
-    encoder.launch(specialised(file, kernel, matrix), arguments,
-                   {{1, matrix.weight}, {3, bias}, {4, input}, {5, output}}, grid);
+    launch_product(encoder, file, kernel, matrix, arguments, {{3, bias}, {4, input}, {5, output}}, grid);
 }
 
 void launch_router(Encoder& encoder,
@@ -148,8 +171,7 @@ void launch_unembed_row(Encoder& encoder,
                         const Slice& residual,
                         const Slice& logits) {
     const UnembedArguments arguments = {matrix.num_inputs, matrix.num_outputs, config.rmsnorm_epsilon};
-    encoder.launch(specialised("unembed", "unembed_bf16", matrix), arguments,
-                   {{1, matrix.weight}, {4, residual}, {5, gain}, {6, logits}},
+    launch_product(encoder, "unembed", "unembed", matrix, arguments, {{4, residual}, {5, gain}, {6, logits}},
                    {{ceil_divide(matrix.num_outputs, kMatvecOutputs)}, {kMatvecThreads}});
 }
 
@@ -157,9 +179,9 @@ void launch_unembed_rows(
     Encoder& encoder, uint32_t num_rows, const DenseMatrix& matrix, const Slice& normalized, const Slice& logits) {
     const uint32_t form = num_rows <= 8 ? 8 : 32;
     const ProjectionArguments arguments = {matrix.num_inputs, matrix.num_outputs, num_rows};
-    encoder.launch(
-        specialised("unembed", form == 8 ? "unembed_few_rows_8_bf16" : "unembed_few_rows_32_bf16", matrix), arguments,
-        {{1, matrix.weight}, {4, normalized}, {5, logits}},
+    launch_product(
+        encoder, "unembed", form == 8 ? "unembed_few_rows_8" : "unembed_few_rows_32", matrix, arguments,
+        {{4, normalized}, {5, logits}},
         {{ceil_divide(matrix.num_outputs, kFewRowsOutputs), ceil_divide(num_rows, form)}, {kFewRowsThreads}});
 }
 

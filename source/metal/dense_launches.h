@@ -28,16 +28,19 @@ constexpr RowForm row_form(size_t num_rows) {
 struct DenseMatrix {
     uint32_t num_outputs;
     uint32_t num_inputs; // a multiple of 32
-    Slice weight;        // bf16 [num_outputs, num_inputs]
+    Slice weight;        // bf16 or, with scales, 8-bit codes [num_outputs, num_inputs]
+    Slice scales = {};   // of codes: half [num_outputs, num_inputs / 32]
+
+    bool is_q8() const { return scales.buffer != nullptr; }
 };
 
 // residual = embedding[tokens]
 void launch_embed(Encoder& encoder,
                   const ModelConfig& config,
                   uint32_t num_rows,
-                  const Slice& tokens,    // u32 [num_rows]
-                  const Slice& embedding, // bf16 [V, E]
-                  const Slice& residual); // fp32 [num_rows, E], written
+                  const Slice& tokens,          // u32 [num_rows]
+                  const DenseMatrix& embedding, // [V, E]
+                  const Slice& residual);       // fp32 [num_rows, E], written
 
 // normalized = rms_norm(residual) * gain
 void launch_norm(Encoder& encoder,
@@ -92,7 +95,7 @@ void launch_router(Encoder& encoder,
                    const ModelConfig& config,
                    RowForm form,
                    uint32_t num_rows,
-                   const DenseMatrix& matrix, // [experts, E]
+                   const DenseMatrix& matrix, // bf16 [experts, E]
                    const Slice& bias,         // bf16 [experts]
                    const Slice& gain,         // bf16 [E]
                    const Slice& residual,     // fp32 [num_rows, E]

@@ -40,6 +40,15 @@ public:
         launch_bytes(kernel, std::as_bytes(std::span(&arguments, 1)), {bindings.begin(), bindings.size()}, grid);
     }
 
+    template <class Arguments>
+    void launch(const KernelName& kernel,
+                const Arguments& arguments,
+                std::span<const Binding> bindings,
+                const Grid& grid) {
+        static_assert(std::is_trivially_copyable_v<Arguments>);
+        launch_bytes(kernel, std::as_bytes(std::span(&arguments, 1)), bindings, grid);
+    }
+
     // The most threads that a threadgroup of the kernel may have here, for kernels that run with any number of them.
     uint32_t max_threads(const KernelName& kernel) { return pipelines_.get(kernel).max_threads_per_threadgroup(); }
 

@@ -72,8 +72,15 @@ std::string room(const DeviceInfo& device) {
            format_bytes(device.physical_bytes, Rounding::down) + " in all.";
 }
 
-// These, and what always helps where `needed` bytes are too many.
-std::string enumerate_remedies(std::vector<std::string> remedies, const DeviceInfo& device, uint64_t needed) {
+} // namespace
+
+std::string MemoryPlan::enumerate_remedies(std::vector<std::string> remedies,
+                                           const DeviceInfo& device,
+                                           uint64_t needed) const {
+    if (saved_by_q8_ != 0) {
+        remedies.push_back("dense weights in 8 bits (`gptoss requantize MODEL --dense q8`: " +
+                           format_bytes(saved_by_q8_, Rounding::down) + " less)");
+    }
     remedies.push_back("a smaller model file");
     if (const uint64_t limit = wired_limit_mb(device, needed); limit != 0) {
         remedies.push_back("`sudo sysctl iogpu.wired_limit_mb=" + std::to_string(limit) +
@@ -82,8 +89,6 @@ std::string enumerate_remedies(std::vector<std::string> remedies, const DeviceIn
     remedies.push_back("the backend 'cpu'");
     return enumeration(remedies, ", or ");
 }
-
-} // namespace
 
 uint64_t MemoryPlan::workspace_bytes(size_t max_batch_tokens) const {
     const size_t num_rows = batch_rows(config_.context_length, max_batch_tokens);

@@ -25,7 +25,9 @@ struct MemoryInUse {
 // length of the context means that length.
 class MemoryPlan {
 public:
-    MemoryPlan(const ModelConfig& config, uint64_t weight_bytes) : config_(config), weight_bytes_(weight_bytes) {}
+    // saved_by_q8: by how much the file would be shorter with its dense weights in 8 bits.
+    MemoryPlan(const ModelConfig& config, uint64_t weight_bytes, uint64_t saved_by_q8)
+        : config_(config), weight_bytes_(weight_bytes), saved_by_q8_(saved_by_q8) {}
 
     uint64_t weight_bytes() const { return weight_bytes_; } // of the mapped file
     // Activations of batches of so many tokens, and the token stream of one context.
@@ -59,6 +61,8 @@ public:
                                  size_t max_batch_tokens) const;
 
 private:
+    // `remedies`, and what always helps where `needed` bytes are too many.
+    std::string enumerate_remedies(std::vector<std::string> remedies, const DeviceInfo& device, uint64_t needed) const;
     bool fits(const DeviceInfo& device,
               const MemoryInUse& in_use,
               size_t context_length,
@@ -72,6 +76,7 @@ private:
 
     ModelConfig config_;
     uint64_t weight_bytes_;
+    uint64_t saved_by_q8_;
 };
 
 // The value for `sudo sysctl iogpu.wired_limit_mb=N`, in MiB, that makes room for `num_bytes` on this machine; 0 if

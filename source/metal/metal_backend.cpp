@@ -16,14 +16,15 @@ namespace gptoss::metal {
 namespace {
 
 // Before anything is mapped or allocated: what the kernels cannot run, and what does not fit.
-MemoryPlan checked_plan(const Device& device, const ModelConfig& config, uint64_t weight_bytes) {
+MemoryPlan checked_plan(const Device& device, const ModelFile& file, uint64_t weight_bytes) {
+    const ModelConfig& config = file.config();
     constexpr uint32_t max_experts =
         std::min<uint32_t>(gptoss_metal::kRouterMaxExperts, gptoss_metal::kExpertSortMaxExperts);
     if (config.num_experts > max_experts) {
         fail(gptoss_status_unsupported_system, "The model has ", config.num_experts,
              " experts, and the Metal backend runs models with at most ", max_experts, ": use the backend 'cpu'.");
     }
-    const MemoryPlan plan(config, weight_bytes);
+    const MemoryPlan plan(config, weight_bytes, file.bytes_saved_by_q8());
     plan.check_model(device.info());
     return plan;
 }
@@ -38,7 +39,7 @@ MetalBackend::MetalBackend(std::unique_ptr<Device> device,
       config_(file_->config()),
       timeout_(read_timeout()),
       device_(std::move(device)),
-      plan_(checked_plan(*device_, config_, mapping_->bytes().size())),
+      plan_(checked_plan(*device_, *file_, mapping_->bytes().size())),
       pipelines_(*device_),
       weights_(*device_, mapping_, *file_),
       workspace_(*device_, config_),
@@ -163,16 +164,21 @@ void MetalBackend::fail_if_lost() const {
 
 // ---- The verbs. Each begins with a barrier, behind which it sees what the verbs before it wrote.
 
+DenseMatrix MetalBackend::matrix(const DensePlace& place, uint32_t num_outputs, uint32_t num_inputs) const {
+    return {num_outputs, num_inputs, weights_.at(place.weight), place.is_q8() ? weights_.at(place.scales) : Slice()};
+}
+
 void MetalBackend::embed(const DensePlace& embedding) {
-    launch_embed(*encoder_, config_, num_rows_, tokens_, weights_.at(embedding.weight), workspace_.residual());
+    launch_embed(*encoder_, config_, num_rows_, tokens_,
+                 matrix(embedding, config_.vocabulary_size, config_.embedding_dim), workspace_.residual());
 }
 
 void MetalBackend::project_qkv(size_t block,
                                const TensorPlace& gain,
                                const DensePlace& weight,
                                const TensorPlace& bias) {
-    const DenseMatrix matrix = {(config_.num_heads + 2 * config_.num_kv_heads) * config_.head_dim,
-                                config_.embedding_dim, weights_.at(weight.weight)};
+    const DenseMatrix projection =
+        matrix(weight, (config_.num_heads + 2 * config_.num_kv_heads) * config_.head_dim, config_.embedding_dim);
     encoder_->barrier();
     if (form() == RowForm::one) {
         const auto& storage = static_cast<const MetalKvStorage&>(*spans_.front().storage);
@@ -180,7 +186,7 @@ void MetalBackend::project_qkv(size_t block,
         const auto position = static_cast<uint32_t>(spans_.front().first_position);
         const size_t slot_bytes = cache.keys.size / cache.capacity;
         const size_t slot = position % cache.capacity * slot_bytes;
-        launch_qkv_row(*encoder_, config_, matrix, weights_.at(bias), weights_.at(gain), workspace_.residual(),
+        launch_qkv_row(*encoder_, config_, projection, weights_.at(bias), weights_.at(gain), workspace_.residual(),
                        {.position = position,
                         .inverse_frequencies = *inverse_frequencies_,
                         .queries = workspace_.queries(),
@@ -190,8 +196,8 @@ void MetalBackend::project_qkv(size_t block,
     }
     launch_norm(*encoder_, config_, num_rows_, workspace_.residual(), weights_.at(gain), workspace_.normalized());
     encoder_->barrier();
-    launch_projection(*encoder_, form(), Epilogue::store, num_rows_, matrix, weights_.at(bias), workspace_.normalized(),
-                      workspace_.qkv());
+    launch_projection(*encoder_, form(), Epilogue::store, num_rows_, projection, weights_.at(bias),
+                      workspace_.normalized(), workspace_.qkv());
     encoder_->barrier();
     launch_rope(*encoder_, config_, attention_spans(block), workspace_.qkv(), *inverse_frequencies_,
                 workspace_.queries());
@@ -206,17 +212,16 @@ void MetalBackend::attend(size_t block, const TensorPlace& sinks) {
 }
 
 void MetalBackend::project_attention_output(const DensePlace& weight, const TensorPlace& bias) {
-    const DenseMatrix matrix = {config_.embedding_dim, config_.num_heads * config_.head_dim,
-                                weights_.at(weight.weight)};
+    const DenseMatrix projection = matrix(weight, config_.embedding_dim, config_.num_heads * config_.head_dim);
     encoder_->barrier();
-    launch_projection(*encoder_, form(), Epilogue::add, num_rows_, matrix, weights_.at(bias),
+    launch_projection(*encoder_, form(), Epilogue::add, num_rows_, projection, weights_.at(bias),
                       workspace_.attention_output(), workspace_.residual());
 }
 
 void MetalBackend::route(const TensorPlace& gain, const TensorPlace& weight, const TensorPlace& bias) {
-    const DenseMatrix matrix = {config_.num_experts, config_.embedding_dim, weights_.at(weight)};
+    const DenseMatrix router = matrix(bf16_matrix(weight), config_.num_experts, config_.embedding_dim);
     encoder_->barrier();
-    launch_router(*encoder_, config_, form(), num_rows_, matrix, weights_.at(bias), weights_.at(gain),
+    launch_router(*encoder_, config_, form(), num_rows_, router, weights_.at(bias), weights_.at(gain),
                   workspace_.residual(),
                   {.experts = workspace_.expert_ids(),
                    .weights = workspace_.routing_weights(),
@@ -236,12 +241,12 @@ void MetalBackend::apply_experts(uint64_t experts_offset, const ExpertPlaces& ex
 }
 
 void MetalBackend::unembed(const TensorPlace& gain, const DensePlace& weight) {
-    const DenseMatrix matrix = {config_.vocabulary_size, config_.embedding_dim, weights_.at(weight.weight)};
+    const DenseMatrix unembedding = matrix(weight, config_.vocabulary_size, config_.embedding_dim);
     const size_t row_bytes = config_.embedding_dim * sizeof(float);
     const Slice residual = workspace_.residual();
     encoder_->barrier();
     if (logit_rows_.size() == 1) {
-        launch_unembed_row(*encoder_, config_, matrix, weights_.at(gain),
+        launch_unembed_row(*encoder_, config_, unembedding, weights_.at(gain),
                            residual.part(logit_rows_.front() * row_bytes, row_bytes), logits_);
         return;
     }
@@ -259,7 +264,7 @@ void MetalBackend::unembed(const TensorPlace& gain, const DensePlace& weight) {
         first = end;
     }
     encoder_->barrier();
-    launch_unembed_rows(*encoder_, static_cast<uint32_t>(logit_rows_.size()), matrix, inputs, logits_);
+    launch_unembed_rows(*encoder_, static_cast<uint32_t>(logit_rows_.size()), unembedding, inputs, logits_);
 }
 
 std::vector<AttentionSpan> MetalBackend::attention_spans(size_t block) const {

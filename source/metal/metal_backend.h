@@ -81,6 +81,7 @@ private:
     // As wait(), but a failure is of no interest here.
     void wait_until_done(CommandBuffer& commands) const;
     void fail_if_lost() const;
+    DenseMatrix matrix(const DensePlace& place, uint32_t num_outputs, uint32_t num_inputs) const;
     // What the launches of attention take, in one block.
     std::vector<AttentionSpan> attention_spans(size_t block) const;
     RowForm form() const { return row_form(num_rows_); }

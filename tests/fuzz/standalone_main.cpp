@@ -12,7 +12,7 @@
 
 namespace {
 
-constexpr size_t kMaxInputSize = 4096;
+constexpr size_t kMaxInputSize = 16384; // a table of tensors takes 8 KB
 std::mt19937 random_bits(1);
 
 } // namespace

@@ -129,10 +129,8 @@ TEST(embed) {
             TestGpu gpu;
             const Slice residual = gpu.make_poisoned(size_t{num_rows} * embedding_dim * sizeof(float));
             const Slice token_slice = gpu.upload(tokens);
-            const Slice embedding_slice = gpu.upload(embedding);
-            gpu.run([&](Encoder& encoder) {
-                launch_embed(encoder, config, num_rows, token_slice, embedding_slice, residual);
-            });
+            const DenseMatrix table = {config.vocabulary_size, embedding_dim, gpu.upload(embedding), {}};
+            gpu.run([&](Encoder& encoder) { launch_embed(encoder, config, num_rows, token_slice, table, residual); });
             check_rows(describe("embedding", num_rows, embedding_dim, embedding_dim), elements_of<float>(residual),
                        expected, 0);
         }
@@ -183,7 +181,7 @@ TEST(projections_of_any_number_of_rows) {
             TestGpu gpu;
             const Slice output =
                 epilogue == Epilogue::add ? gpu.upload(before) : gpu.make_poisoned(before.size() * sizeof(float));
-            const DenseMatrix matrix = {num_outputs, num_inputs, gpu.upload(weight)};
+            const DenseMatrix matrix = {num_outputs, num_inputs, gpu.upload(weight), {}};
             const Slice bias_slice = gpu.upload(bias);
             const Slice input_slice = gpu.upload(input);
             gpu.run([&](Encoder& encoder) {
@@ -228,7 +226,7 @@ TEST(the_queries_keys_and_values_of_one_row) {
                         .queries = gpu.make_poisoned(kHeads * kHeadDim * sizeof(float)),
                         .key = gpu.make_poisoned(kNumKvHeads * kHeadDim * sizeof(uint16_t)),
                         .value = gpu.make_poisoned(kNumKvHeads * kHeadDim * sizeof(uint16_t))};
-    const DenseMatrix matrix = {kNumOutputs, kEmbeddingDim, gpu.upload(weight)};
+    const DenseMatrix matrix = {kNumOutputs, kEmbeddingDim, gpu.upload(weight), {}};
     const Slice bias_slice = gpu.upload(bias);
     const Slice gain_slice = gpu.upload(gain);
     const Slice residual_slice = gpu.upload(residual);
@@ -267,7 +265,7 @@ TEST(routers_of_any_number_of_rows_and_experts) {
             .weights = gpu.make_poisoned(size_t{num_rows} * num_active * sizeof(float)),
             .normalized = gpu.make_poisoned(residual.size() * sizeof(float)),
         };
-        const DenseMatrix matrix = {experts[0], kEmbeddingDim, gpu.upload(weight)};
+        const DenseMatrix matrix = {experts[0], kEmbeddingDim, gpu.upload(weight), {}};
         const Slice bias_slice = gpu.upload(bias);
         const Slice gain_slice = gpu.upload(gain);
         const Slice residual_slice = gpu.upload(residual);
@@ -319,7 +317,7 @@ TEST(unembedding_of_any_number_of_rows) {
             expected.push_back(multiply(weight, {}, norm(row, gain), kVocabulary));
         }
         TestGpu gpu;
-        const DenseMatrix matrix = {kVocabulary, kEmbeddingDim, gpu.upload(weight)};
+        const DenseMatrix matrix = {kVocabulary, kEmbeddingDim, gpu.upload(weight), {}};
         const Slice gain_slice = gpu.upload(gain);
         const Slice residual_slice = gpu.upload(residual);
         const Slice normalized = gpu.make_poisoned(residual.size() * sizeof(float));

@@ -45,6 +45,8 @@ ModelConfig large_config(uint32_t num_blocks, uint32_t num_experts) {
     return config;
 }
 
+constexpr uint64_t kSavedByQ8 = 1677721600; // 1.56 GiB, about what it is for the 20b
+
 const Shape k20b = {"20b", large_config(24, 32), 13763928064};
 const Shape k120b = {"120b", large_config(36, 128), 65251295232};
 
@@ -101,7 +103,7 @@ uint64_t longest_of(const std::string& sentence) {
 }
 
 TEST(the_20b_keeps_131072_tokens_in_at_most_3_3_gib) {
-    const MemoryPlan plan(k20b.config, k20b.weight_bytes);
+    const MemoryPlan plan(k20b.config, k20b.weight_bytes, kSavedByQ8);
     // 12 full blocks with every position and 12 rings of 639 slots, 2,048 bytes a position.
     const uint64_t expected = 12 * 2048 * (131072 + uint64_t{639});
     CHECK_EQUAL(plan.kv_bytes(131072, 0), expected);
@@ -110,7 +112,7 @@ TEST(the_20b_keeps_131072_tokens_in_at_most_3_3_gib) {
 
 TEST(the_figures_of_readme_and_docs_metal_are_so) {
     const auto gib = [](const Shape& shape, size_t num_tokens) {
-        const MemoryPlan plan(shape.config, shape.weight_bytes);
+        const MemoryPlan plan(shape.config, shape.weight_bytes, kSavedByQ8);
         return size_text(plan.total_beside({}, num_tokens, 0), std::round);
     };
     CHECK_EQUAL(gib(k20b, 4096), "13.0 GiB");
@@ -119,7 +121,7 @@ TEST(the_figures_of_readme_and_docs_metal_are_so) {
     CHECK_EQUAL(gib(k120b, 131072), "65.4 GiB");
 
     const auto longest = [](const Shape& shape, const DeviceInfo& device) {
-        const MemoryPlan plan(shape.config, shape.weight_bytes);
+        const MemoryPlan plan(shape.config, shape.weight_bytes, kSavedByQ8);
         const bool takes_model = plan.total_beside({}, 4096, 0) <= device.recommended_bytes;
         return takes_model ? plan.longest_context(device, {}, 0) : 0;
     };
@@ -127,7 +129,8 @@ TEST(the_figures_of_readme_and_docs_metal_are_so) {
     DeviceInfo raised = mac(16);
     raised.recommended_bytes = 13824 * kMiB;
     CHECK_EQUAL(longest(k20b, raised) / 1000, size_t{24});
-    CHECK_EQUAL(wired_limit_of(MemoryPlan(k20b.config, k20b.weight_bytes).model_sentence(mac(16))), uint64_t{13824});
+    CHECK_EQUAL(wired_limit_of(MemoryPlan(k20b.config, k20b.weight_bytes, kSavedByQ8).model_sentence(mac(16))),
+                uint64_t{13824});
     raised.recommended_bytes = 14336 * kMiB;
     CHECK_EQUAL(longest(k20b, raised) / 1000, size_t{46});
     for (const uint64_t gibibytes : {32, 64, 96, 128}) {
@@ -143,7 +146,7 @@ TEST(the_figures_of_readme_and_docs_metal_are_so) {
 
 TEST(parts_are_what_the_shapes_say) {
     for (const Shape& shape : {k20b, k120b}) {
-        const MemoryPlan plan(shape.config, shape.weight_bytes);
+        const MemoryPlan plan(shape.config, shape.weight_bytes, kSavedByQ8);
         for (const size_t num_tokens : {1, 127, 640, 4096, 131072}) {
             CHECK_EQUAL(plan.kv_bytes(num_tokens, 0), expected_kv_bytes(shape.config, num_tokens, 512));
             CHECK_EQUAL(plan.kv_bytes(num_tokens, 2048), expected_kv_bytes(shape.config, num_tokens, 2048));
@@ -156,7 +159,7 @@ TEST(parts_are_what_the_shapes_say) {
 }
 
 TEST(a_workspace_that_larger_batches_made_counts_as_it_is) {
-    const MemoryPlan plan(k20b.config, k20b.weight_bytes);
+    const MemoryPlan plan(k20b.config, k20b.weight_bytes, kSavedByQ8);
     const uint64_t planned = Workspace::bytes_for(k20b.config, 512, 1);
     const uint64_t total = plan.total_beside({}, 4096, 0);
     CHECK_EQUAL(plan.total_beside({planned, 0}, 4096, 0), total);
@@ -166,7 +169,7 @@ TEST(a_workspace_that_larger_batches_made_counts_as_it_is) {
 
 TEST(one_token_more_than_the_longest_context_does_not_fit) {
     for (const Shape& shape : {k20b, k120b}) {
-        const MemoryPlan plan(shape.config, shape.weight_bytes);
+        const MemoryPlan plan(shape.config, shape.weight_bytes, kSavedByQ8);
         const uint64_t least = plan.total_beside({}, 1, 0);
         const uint64_t most = plan.total_beside({}, 131072, 0);
         for (const uint64_t batch : {0, 1, 32, 2048}) {
@@ -183,7 +186,7 @@ TEST(one_token_more_than_the_longest_context_does_not_fit) {
 }
 
 TEST(a_longer_context_never_needs_less) {
-    const MemoryPlan plan(k20b.config, k20b.weight_bytes);
+    const MemoryPlan plan(k20b.config, k20b.weight_bytes, kSavedByQ8);
     uint64_t before = 0;
     for (size_t num_tokens = 1; num_tokens < 2000; num_tokens++) {
         const uint64_t total = plan.total_beside({}, num_tokens, 0);
@@ -197,7 +200,7 @@ TEST(a_longer_context_never_needs_less) {
 TEST(a_device_that_recommends_nothing_takes_everything) {
     DeviceInfo device = mac(16);
     device.recommended_bytes = 0;
-    const MemoryPlan plan(k120b.config, k120b.weight_bytes);
+    const MemoryPlan plan(k120b.config, k120b.weight_bytes, kSavedByQ8);
     CHECK_EQUAL(plan.longest_context(device, {}, 0), size_t{131072});
     plan.check_model(device);
     plan.check_context(device, {}, 131072, 0);
@@ -205,7 +208,7 @@ TEST(a_device_that_recommends_nothing_takes_everything) {
 
 TEST(models_are_refused_where_4096_tokens_do_not_fit) {
     for (const Shape& shape : {k20b, k120b}) {
-        const MemoryPlan plan(shape.config, shape.weight_bytes);
+        const MemoryPlan plan(shape.config, shape.weight_bytes, kSavedByQ8);
         DeviceInfo device = mac(128);
         device.recommended_bytes = expected_total(shape, 4096);
         plan.check_model(device);
@@ -216,7 +219,7 @@ TEST(models_are_refused_where_4096_tokens_do_not_fit) {
 }
 
 TEST(contexts_are_refused_where_they_do_not_fit_when_full) {
-    const MemoryPlan plan(k20b.config, k20b.weight_bytes);
+    const MemoryPlan plan(k20b.config, k20b.weight_bytes, kSavedByQ8);
     DeviceInfo device = mac(128);
     device.recommended_bytes = expected_total(k20b, 10000) + 5000;
     plan.check_context(device, {0, 5000}, 10000, 0);
@@ -227,7 +230,7 @@ TEST(contexts_are_refused_where_they_do_not_fit_when_full) {
 }
 
 TEST(caches_do_not_grow_above_the_limit) {
-    const MemoryPlan plan(k20b.config, k20b.weight_bytes);
+    const MemoryPlan plan(k20b.config, k20b.weight_bytes, kSavedByQ8);
     DeviceInfo device = mac(32);
     device.recommended_bytes = k20b.weight_bytes + 3 * kGiB + 100;
     plan.check_growth(device, {kGiB, kGiB}, kGiB + 100);
@@ -245,7 +248,7 @@ TEST(caches_do_not_grow_above_the_limit) {
 // that leaves 1 GiB beside the weights, so that the length of a context decides.
 TEST(refusals_have_the_numbers_and_remedies_that_work) {
     for (const Shape& shape : {k20b, k120b}) {
-        const MemoryPlan plan(shape.config, shape.weight_bytes);
+        const MemoryPlan plan(shape.config, shape.weight_bytes, kSavedByQ8);
         for (const uint64_t gib : {16, 32, 64, 128}) {
             for (const uint64_t limit : {mac(gib).recommended_bytes, gib * kGiB / 8 * 7, shape.weight_bytes + kGiB}) {
                 DeviceInfo device = mac(gib);
@@ -263,6 +266,7 @@ TEST(refusals_have_the_numbers_and_remedies_that_work) {
                 CHECK(contains(sentence, "Apple M2 has " + size_text(limit, std::floor) + " for that, of " +
                                              std::to_string(gib) + ".0 GiB in all"));
                 CHECK(contains(sentence, "a smaller model file"));
+                CHECK(contains(sentence, "(`gptoss requantize MODEL --dense q8`: 1.5 GiB less)"));
                 CHECK(contains(sentence, "or the backend 'cpu'."));
 
                 // The length that it names fits, and one more does not.
@@ -291,7 +295,7 @@ TEST(wired_limits_are_for_macs_with_memory_to_spare) {
 }
 
 TEST(what_other_contexts_hold_is_told) {
-    const MemoryPlan plan(k20b.config, k20b.weight_bytes);
+    const MemoryPlan plan(k20b.config, k20b.weight_bytes, kSavedByQ8);
     const std::string sentence = plan.context_sentence(mac(32), {0, 3 * kGiB}, 131072, 0);
     CHECK(contains(sentence, "3.0 GiB that other contexts hold"));
     CHECK(contains(sentence, "fewer contexts"));
@@ -299,7 +303,7 @@ TEST(what_other_contexts_hold_is_told) {
 }
 
 TEST(estimates_come_with_advice_where_they_do_not_fit) {
-    const MemoryPlan plan(k20b.config, k20b.weight_bytes);
+    const MemoryPlan plan(k20b.config, k20b.weight_bytes, kSavedByQ8);
     const gptoss_memory_estimate fits = plan.estimate(mac(32), 4096, 0);
     CHECK_EQUAL(fits.backend, gptoss_backend_metal);
     CHECK_EQUAL(fits.context_length, size_t{4096});
@@ -323,7 +327,7 @@ TEST(storages_and_workspaces_take_what_the_plan_says) {
     const std::unique_ptr<Device> device = open_device();
     ModelConfig config = builder::small_config();
     config.vocabulary_size = 300;
-    const MemoryPlan plan(config, 0);
+    const MemoryPlan plan(config, 0, 0);
     for (const size_t batch : {1, 7, 40, 512}) {
         for (const size_t num_tokens : {1, 8, 100, 4096}) {
             const size_t rows = std::min(batch, num_tokens);
