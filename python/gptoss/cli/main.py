@@ -13,11 +13,7 @@ import sys
 from collections.abc import Sequence
 from types import ModuleType
 
-<<<<<<< HEAD
-from gptoss.cli import bench, convert, generate, inspect, perplexity, selftest
-=======
-from gptoss.cli import bench, convert, generate, inspect, requantize, selftest
->>>>>>> eb5d56e (8-bit dense weights: a layout of our own with a table of tensors, written and read)
+from gptoss.cli import bench, convert, generate, inspect, perplexity, requantize, selftest
 
 # In the order of the help. A command's module has add_parser(subparsers) and run(arguments) -> int,
 # and imports what is slow to load (numpy, the engine) only in run.
