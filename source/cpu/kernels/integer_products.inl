@@ -58,6 +58,7 @@ GPTOSS_INLINE void multiply_few_rows(const Mxfp4Matrix& matrix,
     const uint8_t* const scale_rows = matrix.scales + output * num_blocks;
     // What the next call reads lies right behind: it is on its way when that call begins.
     const uint8_t* const next = weights + kOutputLanes * row_bytes;
+    const uint8_t* const next_scales = scale_rows + kOutputLanes * num_blocks;
     LaneFloats totals[kRows] = {};
     for (size_t chunk = 0; chunk < num_blocks; chunk += kScaleBlocks) {
         LaneFloats scales[kScaleBlocks];
@@ -70,6 +71,7 @@ GPTOSS_INLINE void multiply_few_rows(const Mxfp4Matrix& matrix,
             for (size_t line = 0; line < 16 * kOutputLanes; line += 64) {
                 __builtin_prefetch(ahead + line, 0, 2);
             }
+            __builtin_prefetch(next_scales + block * kOutputLanes, 0, 2);
             LaneShorts pairs[16];
             unpack_block(weights + block * 16, row_bytes, pairs);
             for (size_t row = 0; row < kRows; row++) {
