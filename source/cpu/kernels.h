@@ -34,7 +34,7 @@ struct PackInputsArguments {
 struct LinearArguments {
     DenseMatrix matrix;
     const float* const* inputs; // [num_rows] -> [num_inputs]
-    const float* packed_inputs; // the same, packed; null for fewer than kMinPackedRows
+    const float* packed_inputs; // the same, packed; null: they are few (kMinPackedRows)
     float* output;              // [num_rows, output_stride]
     size_t num_rows;
     size_t output_stride;
@@ -176,7 +176,7 @@ static constexpr size_t attention_scratch_floats(size_t num_rows, size_t num_hea
 // Rows of activations in a group that is packed.
 inline constexpr size_t kPackedRows = 16;
 // So many rows make it pay to pack them.
-inline constexpr size_t kMinPackedRows = 16;
+inline constexpr size_t kMinPackedRows = 33;
 // Weight rows that are unpacked to fp32 side by side, and how many such panels are multiplied with the same
 // activations while these are in the cache.
 inline constexpr size_t kPanelOutputs = 8;

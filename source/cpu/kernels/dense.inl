@@ -16,6 +16,51 @@ struct CodedWeights {
     }
 };
 
+// Some rows whose scales have been made fp32: as a broadcast out of memory a scale then costs nothing.
+struct CodedRows {
+    const int8_t* codes; // [rows, num_inputs]
+    const float* scales; // [rows, num_inputs / 32]
+    size_t num_inputs;
+
+    GPTOSS_INLINE void load_pair(const CodedRows& weights, size_t row, size_t k, Floats& first, Floats& second) {
+        const size_t index = row * weights.num_inputs + k;
+        // The rows of the next tile: a row of codes is too short for the processor to see where it goes on.
+        __builtin_prefetch(weights.codes + index + kTileRows * weights.num_inputs);
+        const Floats scale = broadcast(weights.scales[index / kCodeBlock]);
+        first = load_codes(weights.codes + index) * scale;
+        second = load_codes(weights.codes + index + kLanes) * scale;
+    }
+};
+
+GPTOSS_INLINE void unpack_halves(const uint16_t* input, float* output, size_t size) {
+    size_t i = 0;
+    for (; i + kLanes <= size; i += kLanes) {
+        store(output + i, load_half(input + i));
+    }
+    for (; i < size; i++) {
+        output[i] = half_value(input[i]);
+    }
+}
+
+template <class Use>
+GPTOSS_INLINE void multiply_few(const Bf16Weights& weights, const LinearArguments& arguments, const Use& use) {
+    multiply(weights, arguments.first, arguments.last, arguments.inputs, arguments.num_rows, arguments.scratch, use);
+}
+
+template <class Use>
+GPTOSS_INLINE void multiply_few(const CodedWeights& weights, const LinearArguments& arguments, const Use& use) {
+    constexpr size_t kRows = kLinearScratchRows / 2;
+    const size_t num_inputs = weights.num_inputs;
+    float* const scales = arguments.scratch + kRows * num_inputs; // multiply() needs the first rows of the scratch
+    for (size_t row = arguments.first; row < arguments.last; row += kRows) {
+        const size_t num_rows = arguments.last - row < kRows ? arguments.last - row : kRows;
+        unpack_halves(weights.scales + row * num_inputs / kCodeBlock, scales, num_rows * num_inputs / kCodeBlock);
+        const CodedRows rows = {weights.codes + row * num_inputs, scales, num_inputs};
+        multiply(rows, 0, num_rows, arguments.inputs, arguments.num_rows, arguments.scratch,
+                 [&](size_t r, size_t input, float dot) { use(row + r, input, dot); });
+    }
+}
+
 // Calls use(weights) with the matrix in its format.
 template <class Use>
 GPTOSS_INLINE void with_weights(const DenseMatrix& matrix, const Use& use) {
@@ -53,8 +98,7 @@ void linear(const LinearArguments& arguments) {
             multiply_packed(weights, arguments.first, arguments.last, arguments.packed_inputs, arguments.num_rows,
                             arguments.scratch, use);
         } else {
-            multiply(weights, arguments.first, arguments.last, arguments.inputs, arguments.num_rows, arguments.scratch,
-                     use);
+            multiply_few(weights, arguments, use);
         }
     });
 }

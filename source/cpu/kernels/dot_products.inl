@@ -44,7 +44,7 @@ template <size_t kRows, size_t kInputs, class Weights>
 GPTOSS_INLINE void dot_products(const Weights& weights,
                                 size_t row,
                                 const float* const* inputs,
-                                float (&dots)[kTileRows][kTileInputs]) {
+                                float (&dots)[kTileRows][4]) {
     Floats sums[kRows][kInputs] = {};
     for (size_t k = 0; k < weights.num_inputs; k += 2 * kLanes) {
         Floats first[kRows];
@@ -76,7 +76,7 @@ GPTOSS_INLINE void dot_products(const Weights& weights,
 template <size_t kRows, class Weights, class Use>
 GPTOSS_INLINE void dot_products_of_inputs(
     const Weights& weights, size_t row, const float* const* inputs, size_t num_inputs, const Use& use) {
-    float dots[kTileRows][kTileInputs];
+    float dots[kTileRows][4];
     size_t input = 0;
     for (; input + kTileInputs <= num_inputs; input += kTileInputs) {
         dot_products<kRows, kTileInputs>(weights, row, inputs + input, dots);
@@ -86,10 +86,20 @@ GPTOSS_INLINE void dot_products_of_inputs(
             }
         }
     }
-    for (; input < num_inputs; input++) {
+    if (input == num_inputs) {
+        return;
+    }
+    const size_t left = num_inputs - input;
+    if (kTileInputs == 4 && left == 3) {
+        dot_products<kRows, 3>(weights, row, inputs + input, dots);
+    } else if (kTileInputs == 4 && left == 2) {
+        dot_products<kRows, 2>(weights, row, inputs + input, dots);
+    } else {
         dot_products<kRows, 1>(weights, row, inputs + input, dots);
+    }
+    for (size_t i = 0; i < left; i++) {
         for (size_t r = 0; r < kRows; r++) {
-            use(row + r, input, dots[r][0]);
+            use(row + r, input + i, dots[r][i]);
         }
     }
 }

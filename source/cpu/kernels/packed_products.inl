@@ -223,6 +223,10 @@ GPTOSS_INLINE void multiply_packed(const Weights& weights,
         for (; input + (kTileVectors - 1) * kPackedRows < num_rows; input += kTileVectors * kPackedRows) {
             multiply_panels<kTileVectors>(scratch, row, end, packed, input, num_rows, num_inputs, use);
         }
+        if (kTileVectors == 3 && input + kPackedRows < num_rows) {
+            multiply_panels<2>(scratch, row, end, packed, input, num_rows, num_inputs, use);
+            input += 2 * kPackedRows;
+        }
         for (; input < num_rows; input += kPackedRows) {
             multiply_panels<1>(scratch, row, end, packed, input, num_rows, num_inputs, use);
         }
