@@ -116,10 +116,12 @@ GPTOSS_INLINE void multiply_steps(const float* inputs, // [kVectors groups][num_
                                   size_t group_stride,
                                   const float* panel, // [num_steps][8]
                                   size_t num_steps,
+                                  const float* next_inputs, // of one group, for the steps behind these
                                   Tile<kVectors>& tile) {
     Tile<kVectors> sums;
     memcpy(sums, tile, sizeof(sums));
     for (size_t step = 0; step < num_steps; step++) {
+        __builtin_prefetch(next_inputs + step * kPackedRows, 0, 2);
         Floats input[kVectors];
         for (size_t v = 0; v < kVectors; v++) {
             input[v] = load<Floats>(inputs + v * group_stride + step * kPackedRows);
@@ -183,8 +185,11 @@ GPTOSS_INLINE void multiply_panels(const float* panels,
                 const size_t output = tile * kTileOutputs;
                 const float* const panel = panels + output / kPanelOutputs * kPanelOutputs * num_inputs +
                                            (index * num_steps + step) * kPanelOutputs + output % kPanelOutputs;
-                multiply_steps<kVectors>(inputs + (index * num_steps + step) * kPackedRows, num_inputs * kPackedRows,
-                                         panel, block_steps, trees[tile].sums[0]);
+                const float* const block = inputs + (index * num_steps + step) * kPackedRows;
+                const float* const next =
+                    block + block_steps * kPackedRows + tile % kVectors * num_inputs * kPackedRows;
+                multiply_steps<kVectors>(block, num_inputs * kPackedRows, panel, block_steps, next,
+                                         trees[tile].sums[0]);
             }
         }
         for (size_t tile = 0; tile < num_tiles; tile++) {
