@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "buffers.h"
 #include "number_formats.h"
 
 namespace gptoss::cpu {
@@ -20,13 +21,6 @@ constexpr size_t kMaxSplitFloats = size_t{1} << 20;
 
 // A loop of fewer multiply-adds runs in the calling thread.
 constexpr size_t kSmallLoop = size_t{1} << 18;
-
-// To exactly that size: a vector that grows by resize alone may take up to twice as much.
-template <class Element>
-void fit(std::vector<Element>& buffer, size_t size) {
-    buffer.reserve(size);
-    buffer.resize(size);
-}
 
 size_t scratch_floats(const ModelConfig& config) {
     return attention_scratch_floats(kMaxRowsPerTile, config.num_heads / config.num_kv_heads);

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "buffers.h"
 #include "instruction_set.h"
 #include "kv_storage.h"
 #include "roofline.h"
@@ -41,13 +42,6 @@ size_t num_packed_rows(size_t num_rows) {
 
 size_t packed_row_size(const ModelConfig& config) {
     return std::max(size_t{config.embedding_dim}, size_t{config.num_heads} * config.head_dim);
-}
-
-// To exactly that size: a vector that grows by resize alone may take up to twice as much.
-template <class Element>
-void fit(std::vector<Element>& buffer, size_t size) {
-    buffer.reserve(size);
-    buffer.resize(size);
 }
 
 } // namespace

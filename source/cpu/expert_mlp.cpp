@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "buffers.h"
+
 namespace gptoss::cpu {
 
 namespace {
@@ -14,13 +16,6 @@ constexpr size_t kHiddenPerTask = kOutputsPerTask / 2;
 // Of one thread.
 size_t scratch_floats(const ModelConfig& config) {
     return kLinearScratchRows * size_t{std::max(config.embedding_dim, config.mlp_dim)};
-}
-
-// To exactly that size: a vector that grows by resize alone may take up to twice as much.
-template <class Element>
-void fit(std::vector<Element>& buffer, size_t size) {
-    buffer.reserve(size);
-    buffer.resize(size);
 }
 
 template <class Element>
