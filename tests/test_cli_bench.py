@@ -19,7 +19,7 @@ def small_files(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     monkeypatch.setattr(
         synthetic_file,
         "plan_file",
-        lambda shape: planned(small_shape(shape.num_blocks), small_vocabulary()),
+        lambda shape, dense: planned(small_shape(shape.num_blocks), dense, small_vocabulary()),
     )
     folder = tmp_path / "cache" / "gptoss"
     monkeypatch.setattr(synthetic_file, "cache_folder", lambda: folder)
@@ -80,7 +80,7 @@ def test_random_weights_are_written_once_and_used_again(
     arguments = ("--shape", "demo", "--blocks", "2", *SHORT)
     code, out, err = run(capsys, *arguments)
     assert code == 0
-    assert f"(random weights, demo, 2 blocks), {path.stat().st_size / 1e6:.2f} MB" in out
+    assert f"(random weights, demo, 2 blocks, bf16), {path.stat().st_size / 1e6:.2f} MB" in out
     assert f"writing {path}" in err
     assert f"to be removed with: rm {path}" in err
     written = path.stat().st_mtime_ns
@@ -89,6 +89,14 @@ def test_random_weights_are_written_once_and_used_again(
     assert code == 0
     assert f"{path}, {path.stat().st_size / 1e6:.2f} MB, from an earlier run" in err
     assert path.stat().st_mtime_ns == written
+
+
+def test_dense_weights_in_8_bits(capsys: pytest.CaptureFixture[str], small_files: Path) -> None:
+    code, out, _ = run(capsys, "--shape", "demo", "--dense", "q8", *SHORT)
+    assert code == 0
+    assert "(random weights, demo, 4 blocks, q8)" in out
+    size = (small_files / "random-demo-4-blocks-q8.bin").stat().st_size
+    assert size == small_plan(dense="q8").num_bytes
 
 
 def test_a_damaged_file_in_the_cache_folder_is_written_again(

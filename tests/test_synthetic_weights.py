@@ -50,6 +50,19 @@ def test_real_shapes_have_the_sizes_of_the_real_files() -> None:
     # gpt-oss-20b's metal/model.bin, as OpenAI publishes it.
     assert plan_file(SHAPES["20b"]).num_bytes == 13_750_886_400
     assert 65.2e9 < plan_file(SHAPES["120b"]).num_bytes < 65.3e9
+    assert 12.0e9 < plan_file(SHAPES["20b"], "q8").num_bytes < 12.1e9
+
+
+def test_dense_weights_in_8_bits(tmp_path: Path) -> None:
+    path = tmp_path / "q8.bin"
+    plan = write_small_model(path, dense="q8")
+    assert path.stat().st_size == plan.num_bytes < small_plan().num_bytes
+    assert difference(plan, path) is None
+    assert difference(small_plan(), path) is not None
+    context = gptoss.Context(gptoss.Model(path, "cpu"))
+    context.append(list(range(40)))
+    assert np.isfinite(context.logits()).all()
+    assert 0.5 < context.logits().std() < 2
 
 
 def test_engine_computes_what_the_reference_computes_of_the_same_weights(model_path: Path) -> None:
@@ -146,7 +159,7 @@ def test_a_file_with_other_content_is_not(
     other = tmp_path / "other.bin"
     shutil.copy(model_path, other)
     plan = small_plan()
-    offset = 40 if what == "header" else plan.items[place].offset
+    offset = 40 if what == "header" else plan.layout.items[place].offset
     with other.open("r+b") as file:
         file.seek(offset)
         byte = file.read(1)

@@ -72,7 +72,7 @@ def expert_scales(num_inputs: int) -> Scales:
 class RandomFile(SafetensorsFile):
     """Stands for the .safetensors file of a checkpoint; a seed makes the same tensors everywhere.
 
-    `read_into` is all that it can do: there is no file, and no descriptor of one.
+    There is nothing that the system could copy or read ahead: `fileno` is no file's.
     """
 
     def __init__(self, seed: int) -> None:
@@ -84,6 +84,13 @@ class RandomFile(SafetensorsFile):
         self._pool = np.asarray(raw, "<u8").view(np.uint8)
         self._filled: dict[Distribution, NDArray[np.uint8]] = {}
         self._places: dict[int, NDArray[np.int64]] = {}
+
+    def fileno(self) -> int:
+        """Return what no system call accepts."""
+        return -1
+
+    def prefetch(self, offset: int, num_bytes: int) -> None:
+        """Do nothing."""
 
     def tensor(self, name: str, shape: tuple[int, ...], distribution: Distribution) -> StoredTensor:
         """Add a tensor."""

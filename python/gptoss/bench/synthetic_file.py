@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import shlex
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from gptoss.bench.cache_folder import cache_folder
 from gptoss.bench.random_weights import random_checkpoint
@@ -19,13 +17,13 @@ from gptoss.convert.byte_counts import format_bytes
 from gptoss.convert.checkpoint import OPENAI_LAYOUT
 from gptoss.convert.checkpoint_config import parse_config
 from gptoss.convert.checkpoint_weights import find_weights
-from gptoss.convert.file_header import file_header
-from gptoss.convert.file_items import Item, Workspace
-from gptoss.convert.file_layout import PlacedItem, lay_out_file
+from gptoss.convert.conversion import DenseFormat, PlannedFile, plan_output
+from gptoss.convert.file_items import Workspace
+from gptoss.convert.file_layout import PlacedItem
 from gptoss.convert.file_writer import Progress
-from gptoss.convert.output_file import OutputFile
 from gptoss.convert.problems import conversion_error
 from gptoss.convert.safetensors_file import TensorBytes
+from gptoss.convert.tensor_table import with_table
 from gptoss.convert.tokenizer_source import Vocabulary, load_vocabulary
 from gptoss.errors import GptossError
 
@@ -43,15 +41,24 @@ class SyntheticFile:
     """What a file of random weights holds, byte by byte."""
 
     shape: Shape
-    items: list[PlacedItem]
+    dense: DenseFormat
+    layout: PlannedFile
 
     @property
     def num_bytes(self) -> int:
         """The file's size."""
-        return self.items[-1].end
+        return self.layout.items[-1].end
+
+    @property
+    def default_path(self) -> Path:
+        """The place in the user's cache folder."""
+        shape = self.shape
+        return cache_folder() / f"random-{shape.name}-{shape.num_blocks}-blocks-{self.dense}.bin"
 
 
-def plan_file(shape: Shape, vocabulary: Vocabulary | None = None) -> SyntheticFile:
+def plan_file(
+    shape: Shape, dense: DenseFormat = "bf16", vocabulary: Vocabulary | None = None
+) -> SyntheticFile:
     """Lay the file out; nothing is drawn or written. `vocabulary`: None for the real models' own.
 
     ConversionError: the shape cannot be expressed, with every reason.
@@ -67,8 +74,7 @@ def plan_file(shape: Shape, vocabulary: Vocabulary | None = None) -> SyntheticFi
     weights = find_weights(checkpoint, config, vocabulary.num_tokens, problems, warnings)
     if problems:
         raise conversion_error(Path(shape.name), problems)
-    header = file_header(config, vocabulary)
-    return SyntheticFile(shape, lay_out_file(header, config, weights))
+    return SyntheticFile(shape, dense, plan_output(dense, config, vocabulary, weights))
 
 
 def write_file(plan: SyntheticFile, path: Path, progress: Progress, *, replace: bool) -> None:
@@ -78,14 +84,11 @@ def write_file(plan: SyntheticFile, path: Path, progress: Progress, *, replace: 
     written. ConversionError: writing failed.
     """
     check_space(path, plan.num_bytes)
-    workspace = Workspace()
-    with OutputFile(path, force=replace) as output:
-        for placed in plan.items:
-            output.write(bytes(placed.offset - output.num_bytes))
-            for piece in _contents(placed.item, workspace):
-                output.write(piece)
-                progress("writing random weights", output.num_bytes, plan.num_bytes)
-        output.commit()
+
+    def show(phase: str, done: int, total: int) -> None:
+        progress(f"{phase} random weights", done, total)
+
+    plan.layout.write(path, replace, Workspace(), show)
 
 
 def provide_file(
@@ -97,7 +100,7 @@ def provide_file(
     it is written again. A file that the user names is never replaced: SyntheticFileError.
     `notice` is told where the file is, and how to be rid of it.
     """
-    path = default_path(plan.shape) if wanted is None else wanted
+    path = plan.default_path if wanted is None else wanted
     if path.exists():
         reason = difference(plan, path)
         if reason is None:
@@ -120,11 +123,6 @@ def provide_file(
     return path
 
 
-def default_path(shape: Shape) -> Path:
-    """The place in the user's cache folder."""
-    return cache_folder() / f"random-{shape.name}-{shape.num_blocks}-blocks-bf16.bin"
-
-
 def check_space(path: Path, num_bytes: int) -> None:
     """SyntheticFileError unless a file of this size fits the disk of the folder."""
     free = shutil.disk_usage(path.parent).free
@@ -136,11 +134,6 @@ def check_space(path: Path, num_bytes: int) -> None:
         )
 
 
-def _contents(item: Item, workspace: Workspace) -> Iterator[NDArray[Any]]:
-    for piece in item.pieces(workspace):
-        yield workspace.read(piece) if isinstance(piece, TensorBytes) else piece
-
-
 def difference(plan: SyntheticFile, path: Path) -> str | None:
     """Why an existing file is not the planned one, as a clause; None if it is.
 
@@ -150,15 +143,26 @@ def difference(plan: SyntheticFile, path: Path) -> str | None:
     size = path.stat().st_size
     if size != plan.num_bytes:
         return f"it has {size} bytes instead of {plan.num_bytes}"
-    workspace = Workspace()
+    items = plan.layout.items
+    if plan.layout.entries:
+        # Without the table, whose checksums are those of all tensors.
+        header = with_table(plan.layout.header, (), size)[: len(plan.layout.header)]
+    else:
+        header, items = _first_bytes(items[0]), items[1:]
     with path.open("rb") as file:
-        for what, placed in (
-            ("header", plan.items[0]),
-            ("first tensor", plan.items[1]),
-            ("last tensor", plan.items[-1]),
+        for what, offset, expected in (
+            ("header", 0, header),
+            ("first tensor", items[0].offset, _first_bytes(items[0])),
+            ("last tensor", items[-1].offset, _first_bytes(items[-1])),
         ):
-            expected = np.ascontiguousarray(next(_contents(placed.item, workspace))).tobytes()
-            file.seek(placed.offset)
+            file.seek(offset)
             if file.read(len(expected)) != expected:
                 return f"its {what} is another"
     return None
+
+
+def _first_bytes(placed: PlacedItem) -> bytes:
+    workspace = Workspace()
+    piece = next(placed.item.pieces(workspace))
+    content = workspace.read(piece) if isinstance(piece, TensorBytes) else piece
+    return np.ascontiguousarray(content).tobytes()

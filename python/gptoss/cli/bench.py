@@ -46,7 +46,7 @@ into --synthetic-file, says where they are, and uses them again; nothing is ever
 """
 
 SHAPE_NAMES = ("20b", "120b", "demo")
-DENSE_TYPES = ("bf16",)
+DENSE_TYPES = ("bf16", "q8")
 Element = TypeVar("Element")
 
 
@@ -152,10 +152,11 @@ def _model_file(arguments: argparse.Namespace) -> tuple[Path | None, str]:
     progress = ProgressBar(sys.stderr)
     try:
         with termination_as_exception():
-            path = provide_file(plan_file(shape), arguments.synthetic_file, progress, _tell)
+            plan = plan_file(shape, arguments.dense or "bf16")
+            path = provide_file(plan, arguments.synthetic_file, progress, _tell)
     finally:
         progress.close()
-    return path, f"random weights, {shape.name}, {shape.num_blocks} blocks"
+    return path, f"random weights, {shape.name}, {shape.num_blocks} blocks, {plan.dense}"
 
 
 def _tell(sentence: str) -> None:

@@ -93,7 +93,7 @@ def convert(
         weights = find_weights(checkpoint, config, tokenizer.num_tokens, problems, warnings)
         if problems:
             raise conversion_error(source, problems)
-        planned = _plan(dense, config, tokenizer, weights)
+        planned = plan_output(dense, config, tokenizer, weights)
         problems += check_destination(destination, planned.items[-1].end, force)
         if any(_is_same_file(destination, file.path) for file in checkpoint.files):
             problems.append(f"{destination} is a part of the checkpoint: write to another file.")
@@ -120,8 +120,8 @@ def convert(
 
 
 @dataclass(frozen=True)
-class _PlannedFile:
-    """What stands where in the file; with the header and the entries of a table if it has one."""
+class PlannedFile:
+    """What stands where in a file; with the header and the entries of a table if it has one."""
 
     items: list[PlacedItem]
     header: bytes = b""
@@ -130,6 +130,7 @@ class _PlannedFile:
     def write(
         self, destination: Path, force: bool, workspace: Workspace, progress: Progress
     ) -> None:
+        """Write it; it appears under its name when it is complete, or else not at all."""
         if self.entries:
             write_items_with_table(
                 self.header, self.entries, self.items, destination, force, workspace, progress
@@ -138,11 +139,12 @@ class _PlannedFile:
             write_items(self.items, destination, force, workspace, progress)
 
 
-def _plan(
+def plan_output(
     dense: DenseFormat, config: CheckpointConfig, tokenizer: Vocabulary, weights: ModelWeights
-) -> _PlannedFile:
+) -> PlannedFile:
+    """Lay out a file with these weights, in the layout that its dense weights need."""
     if dense == "bf16":
-        return _PlannedFile(lay_out_file(file_header(config, tokenizer), config, weights))
+        return PlannedFile(lay_out_file(file_header(config, tokenizer), config, weights))
     header = unpadded_header(config, tokenizer)
     shape = ModelShape(
         vocabulary_size=tokenizer.num_tokens,
@@ -156,7 +158,7 @@ def _plan(
     tensors = list(q8_model_tensors(shape))
     start = weights_offset(header, len(tensors))
     entries = tuple(place_tensors(tensors, start))
-    return _PlannedFile(lay_out_q8_file(start, config, weights), header, entries)
+    return PlannedFile(lay_out_q8_file(start, config, weights), header, entries)
 
 
 def _is_same_file(destination: Path, path: Path) -> bool:
