@@ -39,12 +39,10 @@ constexpr size_t kTileInputs = 2;
 #endif
 static_assert(kTileRows <= kLinearScratchRows);
 
-// dots[r][i] = weights[row + r] . inputs[i]
-template <size_t kRows, size_t kInputs, class Weights>
-GPTOSS_INLINE void dot_products(const Weights& weights,
-                                size_t row,
-                                const float* const* inputs,
-                                float (&dots)[kTileRows][4]) {
+// Calls use(row, input, dot) for kRows weight rows from `row` on and kInputs inputs from `input` on.
+template <size_t kRows, size_t kInputs, class Weights, class Use>
+GPTOSS_INLINE void dot_products(
+    const Weights& weights, size_t row, const float* const* inputs, size_t input, const Use& use) {
     Floats sums[kRows][kInputs] = {};
     for (size_t k = 0; k < weights.num_inputs; k += 2 * kLanes) {
         Floats first[kRows];
@@ -53,21 +51,21 @@ GPTOSS_INLINE void dot_products(const Weights& weights,
             Weights::load_pair(weights, row + r, k, first[r], second[r]);
         }
         for (size_t i = 0; i < kInputs; i++) {
-            const Floats input = load<Floats>(inputs[i] + k);
+            const Floats values = load<Floats>(inputs[input + i] + k);
             for (size_t r = 0; r < kRows; r++) {
-                sums[r][i] += first[r] * input;
+                sums[r][i] += first[r] * values;
             }
         }
         for (size_t i = 0; i < kInputs; i++) {
-            const Floats input = load<Floats>(inputs[i] + k + kLanes);
+            const Floats values = load<Floats>(inputs[input + i] + k + kLanes);
             for (size_t r = 0; r < kRows; r++) {
-                sums[r][i] += second[r] * input;
+                sums[r][i] += second[r] * values;
             }
         }
     }
-    for (size_t r = 0; r < kRows; r++) {
-        for (size_t i = 0; i < kInputs; i++) {
-            dots[r][i] = sum_of_lanes(sums[r][i]);
+    for (size_t i = 0; i < kInputs; i++) {
+        for (size_t r = 0; r < kRows; r++) {
+            use(row + r, input + i, sum_of_lanes(sums[r][i]));
         }
     }
 }
@@ -76,33 +74,20 @@ GPTOSS_INLINE void dot_products(const Weights& weights,
 template <size_t kRows, class Weights, class Use>
 GPTOSS_INLINE void dot_products_of_inputs(
     const Weights& weights, size_t row, const float* const* inputs, size_t num_inputs, const Use& use) {
-    float dots[kTileRows][4];
     size_t input = 0;
     for (; input + kTileInputs <= num_inputs; input += kTileInputs) {
-        dot_products<kRows, kTileInputs>(weights, row, inputs + input, dots);
-        for (size_t i = 0; i < kTileInputs; i++) {
-            for (size_t r = 0; r < kRows; r++) {
-                use(row + r, input + i, dots[r][i]);
-            }
-        }
-    }
-    if (input == num_inputs) {
-        return;
+        dot_products<kRows, kTileInputs>(weights, row, inputs, input, use);
     }
     const size_t left = num_inputs - input;
     if (kTileInputs == 4 && left == 3) {
-        dot_products<kRows, 3>(weights, row, inputs + input, dots);
+        dot_products<kRows, 3>(weights, row, inputs, input, use);
     } else if (kTileInputs == 4 && left == 2) {
-        dot_products<kRows, 2>(weights, row, inputs + input, dots);
-    } else {
-        dot_products<kRows, 1>(weights, row, inputs + input, dots);
-    }
-    for (size_t i = 0; i < left; i++) {
-        for (size_t r = 0; r < kRows; r++) {
-            use(row + r, input + i, dots[r][i]);
-        }
+        dot_products<kRows, 2>(weights, row, inputs, input, use);
+    } else if (left == 1) {
+        dot_products<kRows, 1>(weights, row, inputs, input, use);
     }
 }
+static_assert(kTileInputs == 4 || kTileInputs == 2, "all of what can be left over is handled");
 
 template <size_t kRows, class Weights, class Use>
 GPTOSS_INLINE void multiply_rows(
