@@ -18,6 +18,10 @@ GPTOSS_INLINE LaneInts dot_pair(LaneInts sums, LaneShorts weights, const int16_t
     return sums + (LaneInts)_mm256_madd_epi16((__m256i)weights, (__m256i)pair);
 #elif defined(__SSE2__)
     return sums + (LaneInts)_mm_madd_epi16((__m128i)weights, (__m128i)pair);
+#elif defined(GPTOSS_NEON)
+    const int32x4_t low = vmull_s16(vget_low_s16((int16x8_t)weights), vget_low_s16((int16x8_t)pair));
+    const int32x4_t high = vmull_high_s16((int16x8_t)weights, (int16x8_t)pair);
+    return sums + (LaneInts)vpaddq_s32(low, high);
 #else
     (void)pair;
     for (size_t lane = 0; lane < kOutputLanes; lane++) {
