@@ -1,8 +1,13 @@
 # The kernels' instruction sets: one algorithm (source/cpu/kernels/*.inl) compiled once per set of
 # instructions; the library chooses at run time, so that one binary serves every processor.
 
-set(gptoss_kernel_options
-  "$<$<NOT:$<CONFIG:Debug>>:-O3>" -ffp-contract=fast -Wno-psabi)
+# With sanitizers, GCC takes minutes for a file at -O3.
+if(GPTOSS_SANITIZE)
+  set(gptoss_kernel_optimization -O1)
+else()
+  set(gptoss_kernel_optimization "$<$<NOT:$<CONFIG:Debug>>:-O3>")
+endif()
+set(gptoss_kernel_options "${gptoss_kernel_optimization}" -ffp-contract=fast -Wno-psabi)
 
 # A universal macOS build compiles each file for several architectures in one go, so a file cannot
 # have flags of one of them: it gets the baseline alone.
