@@ -21,10 +21,6 @@ constexpr double kFloatTolerance = 1e-5;
 // Of what is rounded to half once.
 constexpr double kRoundedTolerance = 5e-4;
 
-constexpr uint32_t ceil_divide(uint32_t value, uint32_t divisor) {
-    return (value + divisor - 1) / divisor;
-}
-
 // ---- Weights in both formats
 
 enum class Format { bf16, int8 };
