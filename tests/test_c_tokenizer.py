@@ -182,10 +182,10 @@ def test_each_contraction_behind_and_before_each_kind(tokenizers: Tokenizers) ->
 def test_long_runs_are_fast(tokenizers: Tokenizers, kind: str) -> None:
     text = kind * (100_000 // len(kind))
     tokenizers.native.encode_text(b"a")  # builds the tables
-    begin = time.perf_counter()
+    begin = time.process_time()
     tokens = tokenizers.native.encode_text(text.encode())
-    seconds = time.perf_counter() - begin
-    assert seconds < 1
+    seconds = time.process_time() - begin
+    assert seconds < 5, "a fraction of a second is usual; what is quadratic takes minutes"
     # tiktoken gives up on blank runs that are much longer, and is no faster.
     assert tokens == tokenizers.expected.encode_ordinary(text)
 

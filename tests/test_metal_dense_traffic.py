@@ -82,11 +82,16 @@ def test_few_rows_read_the_weights_once(weight_format: Format, num_rows: int) ->
 
 
 @pytest.mark.parametrize("weight_format", FORMATS)
-def test_a_gemm_multiplies_3_times_for_a_byte_of_threadgroup_memory(weight_format: Format) -> None:
-    """A core multiplies 128 times and moves 64 bytes of it in a clock: 2 times would do."""
+def test_what_a_gemm_multiplies_for_a_byte_of_threadgroup_memory(weight_format: Format) -> None:
+    """A core multiplies 128 times and moves 64 bytes of it in a clock: 2 times would do.
+
+    8-bit weights are staged as float: as half, they would cost logits 2e-3.
+    """
     weights = random_weights(RNG, weight_format, 64, 1440)
     x, residual = np.ones((64, 1440), np.float32), np.zeros((64, 64), np.float32)
     result = counted(
         lambda: matmul.run(weight_format, "float", weights, random_bf16(RNG, 64), x, residual)
     )
-    assert 64 * 64 * 1440 / count(result).threadgroup_memory >= 3.4
+    assert 64 * 64 * 1440 / count(result).threadgroup_memory >= (
+        3.4 if weight_format == "bf16" else 2.6
+    )

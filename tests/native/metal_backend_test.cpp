@@ -109,7 +109,7 @@ struct Pair {
     }
 
     LoadedFile loaded;
-    cpu::CpuBackend cpu{1, loaded.mapping, loaded.file};
+    cpu::CpuBackend cpu{1, gptoss_precision_exact, loaded.mapping, loaded.file};
     std::unique_ptr<MetalBackend> gpu;
     std::vector<std::unique_ptr<KvStorage>> cpu_storages;
     std::vector<std::unique_ptr<KvStorage>> gpu_storages;

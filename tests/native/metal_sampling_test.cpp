@@ -29,7 +29,10 @@ constexpr float kInfinity = std::numeric_limits<float>::infinity();
 
 std::shared_ptr<const Model> load_metal(const std::vector<std::byte>& bytes) {
     const builder::TemporaryFile file(bytes);
-    return std::make_shared<const Model>(file.path(), gptoss_backend_metal, 0);
+    gptoss_model_options options = {};
+    options.size = sizeof(options);
+    options.backend = gptoss_backend_metal;
+    return std::make_shared<const Model>(file.path(), options);
 }
 
 std::vector<std::byte> small_model() {
