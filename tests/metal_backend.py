@@ -74,7 +74,8 @@ def metal_model(shape_name: str = "tiny") -> gptoss.Model:
 
 @functools.cache
 def cpu_model(shape_name: str = "tiny") -> gptoss.Model:
-    return gptoss.Model(model_path(shape_name), backend="cpu", threads=2)
+    """In the GPU's precision: with its own, now and then another expert is chosen."""
+    return gptoss.Model(model_path(shape_name), backend="cpu", threads=2, precision="exact")
 
 
 def metal_logits(shape_name: str, tokens: Sequence[int], **options: Any) -> NDArray[np.float32]:

@@ -122,7 +122,9 @@ def test_small_buffers_split_the_weights(monkeypatch: pytest.MonkeyPatch) -> Non
     assert num_bytes > 3 * limit, f"{num_bytes} bytes are not split into 4 buffers"
     model = load_with_faults(f"max_buffer:{limit}", monkeypatch, "blocks_of_the_20b")
     context = processed_context(model, [1, 2, 3])
-    on_cpu = gptoss.Model(model_path("blocks_of_the_20b"), backend="cpu", threads=1)
+    on_cpu = gptoss.Model(
+        model_path("blocks_of_the_20b"), backend="cpu", threads=1, precision="exact"
+    )
     expected = processed_context(on_cpu, [1, 2, 3]).logits()
     assert_logits_agree(context.logits(), expected, f"buffers of {limit} bytes")
 

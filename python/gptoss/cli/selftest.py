@@ -106,7 +106,9 @@ def _run_all(arguments: argparse.Namespace, line: ProgressLine) -> Report:
                 file=sys.stderr,
             )
     machine = describe_machine(backend)
-    reference = Model(arguments.model, backend="cpu", threads=None if backend == "metal" else 1)
+    reference = Model(
+        arguments.model, backend="cpu", threads=None if backend == "metal" else 1, precision="exact"
+    )
     report = Report(
         machine=machine,
         model=_name(reference),
