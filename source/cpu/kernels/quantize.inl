@@ -20,6 +20,11 @@ GPTOSS_INLINE void quantize_block(const float* input, QuantizedBlock& block) {
     float highest;
     memcpy(&highest, &highest_bits, sizeof(highest));
 
+    if (!(highest <= __FLT_MAX__)) {
+        memset(&block, 0, sizeof(block)); // a sum of zeros times such a scale is not a number
+        block.scale = highest;
+        return;
+    }
     // 1 / 0 times 0 would not be a number; nor are the smallest magnitudes worth a subnormal scale.
     const bool zero = highest < 1e-30f;
     const float inverse = zero ? 0.0f : kHighestCode / highest;
