@@ -19,9 +19,6 @@ constexpr size_t kTasksPerThread = 4;
 // Ranges' results that are kept until they are merged: 4 MB.
 constexpr size_t kMaxSplitFloats = size_t{1} << 20;
 
-// A loop of fewer multiply-adds runs in the calling thread.
-constexpr size_t kSmallLoop = size_t{1} << 18;
-
 size_t scratch_floats(const ModelConfig& config) {
     return attention_scratch_floats(kMaxRowsPerTile, config.num_heads / config.num_kv_heads);
 }
@@ -48,16 +45,6 @@ size_t Attention::workspace_bytes_for(const ModelConfig& config, size_t num_thre
     return num_threads * scratch_floats(config) * sizeof(float) + num_rows * sizeof(Rotation);
 }
 
-void Attention::parallel(size_t num_tasks, size_t operations_per_task, const ThreadPool::Task& task) {
-    if (num_tasks * operations_per_task >= kSmallLoop) {
-        pool_.run(num_tasks, task);
-        return;
-    }
-    for (size_t index = 0; index < num_tasks; index++) {
-        task(index, 0);
-    }
-}
-
 void Attention::begin(const Batch& batch) {
     num_rows_ = batch.tokens.size();
     // As many rows in a tile as leave every thread enough of them.
@@ -82,7 +69,7 @@ void Attention::begin(const Batch& batch) {
     }
 
     fit(rotations_, num_rows_);
-    parallel(blocks_.size(), kKeyBlock * kHeadDim, [&](size_t index, uint32_t) {
+    pool_.run(blocks_.size(), kKeyBlock * kHeadDim, [&](size_t index, uint32_t) {
         for (size_t i = 0; i < blocks_[index].num_rows; i++) {
             rotations_[blocks_[index].first_row + i] = rotary_embedding_.rotation(blocks_[index].first_position + i);
         }
@@ -92,7 +79,7 @@ void Attention::begin(const Batch& batch) {
 void Attention::rotate_and_cache(size_t block, float* qkv) {
     const size_t num_kv_heads = config_.num_kv_heads;
     const size_t operations_per_task = num_rows_ * qkv_dim_ / (blocks_.size() * num_kv_heads);
-    parallel(blocks_.size() * num_kv_heads, operations_per_task, [&](size_t task, uint32_t) {
+    pool_.run(blocks_.size() * num_kv_heads, operations_per_task, [&](size_t task, uint32_t) {
         const Rows& rows = blocks_[task / num_kv_heads];
         const size_t kv_head = task % num_kv_heads;
         const KvHead cache = static_cast<CpuKvStorage&>(*rows.storage).head(block, kv_head);
@@ -158,7 +145,7 @@ void Attention::attend(size_t block, const uint16_t* sinks, const float* qkv, fl
 
 void Attention::attend_whole(size_t block, size_t operations_per_task) {
     // Tiles of one key/value head are neighbouring tasks: they read the same keys.
-    parallel(config_.num_kv_heads * tiles_.size(), operations_per_task, [&](size_t task, uint32_t thread) {
+    pool_.run(config_.num_kv_heads * tiles_.size(), operations_per_task, [&](size_t task, uint32_t thread) {
         kernels_.attention(arguments(block, tiles_[task % tiles_.size()], task / tiles_.size(), thread));
     });
 }
@@ -183,7 +170,7 @@ void Attention::attend_in_ranges(size_t block, size_t num_ranges) {
                                      results_of(tile, kv_head) + range * tile.num_rows * result_floats);
         }
     });
-    parallel(tiles_.size() * num_kv_heads, num_ranges * result_floats, [&](size_t task, uint32_t thread) {
+    pool_.run(tiles_.size() * num_kv_heads, num_ranges * result_floats, [&](size_t task, uint32_t thread) {
         const Rows& tile = tiles_[task / num_kv_heads];
         const size_t kv_head = task % num_kv_heads;
         kernels_.attention_merge(arguments(block, tile, kv_head, thread), results_of(tile, kv_head), ranges_of(tile));

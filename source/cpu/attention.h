@@ -42,7 +42,6 @@ private:
         size_t num_rows;
     };
 
-    void parallel(size_t num_tasks, size_t operations_per_task, const ThreadPool::Task& task);
     AttentionArguments arguments(size_t block, const Rows& rows, size_t kv_head, uint32_t thread);
     void attend_whole(size_t block, size_t operations_per_task);
     void attend_in_ranges(size_t block, size_t num_ranges);

@@ -17,10 +17,6 @@ namespace {
 constexpr size_t kOutputsPerTask = 64;
 static_assert(kOutputsPerTask % (kPanels * kPanelOutputs) == 0);
 
-// A loop of fewer multiply-adds runs in the calling thread: to wake the others takes as long, and on a busy machine,
-// where each loop would have to wait for its slowest thread to be scheduled, much longer.
-constexpr size_t kSmallLoop = size_t{1} << 18;
-
 std::vector<const float*> row_pointers(const std::vector<float>& rows, size_t num_rows, size_t row_size) {
     std::vector<const float*> pointers(num_rows);
     for (size_t row = 0; row < num_rows; row++) {
@@ -87,16 +83,6 @@ size_t CpuBackend::workspace_bytes_for(const ModelConfig& config, size_t num_thr
            ExpertMlp::workspace_bytes_for(config, num_rows);
 }
 
-void CpuBackend::parallel(size_t num_tasks, size_t operations_per_task, const ThreadPool::Task& task) {
-    if (num_tasks * operations_per_task >= kSmallLoop) {
-        pool_.run(num_tasks, task);
-        return;
-    }
-    for (size_t index = 0; index < num_tasks; index++) {
-        task(index, 0);
-    }
-}
-
 void CpuBackend::begin(const Batch& batch) {
     const size_t num_rows = batch.tokens.size();
     const size_t attention_dim = size_t{config_.num_heads} * config_.head_dim;
@@ -114,12 +100,6 @@ void CpuBackend::begin(const Batch& batch) {
     normalized_rows_ = row_pointers(normalized_, num_rows, config_.embedding_dim);
     attention_output_rows_ = row_pointers(attention_output_, num_rows, attention_dim);
 
-    rows_.clear();
-    for (size_t span = 0; span < batch.spans.size(); span++) {
-        for (size_t i = 0; i < batch.spans[span].num_tokens; i++) {
-            rows_.push_back({span, batch.spans[span].first_position + i});
-        }
-    }
     attention_.begin(batch);
 
     size_t num_floats = scratch_.capacity();
@@ -134,7 +114,7 @@ void CpuBackend::begin(const Batch& batch) {
 void CpuBackend::embed(const DensePlace& embedding) {
     const size_t size = config_.embedding_dim;
     const DenseMatrix table = dense_matrix(embedding, nullptr, size); // [V, E]
-    parallel(rows_.size(), size, [&](size_t row, uint32_t) {
+    pool_.run(num_rows(), size, [&](size_t row, uint32_t) {
         kernels_.dense_row(table, batch_->tokens[row], residual_.data() + row * size);
     });
 }
@@ -142,7 +122,7 @@ void CpuBackend::embed(const DensePlace& embedding) {
 void CpuBackend::norm(const TensorPlace& gain) {
     const size_t size = config_.embedding_dim;
     const uint16_t* const gains = weights<uint16_t>(gain.offset); // bf16 [E]
-    parallel(rows_.size(), size, [&](size_t row, uint32_t) {
+    pool_.run(num_rows(), size, [&](size_t row, uint32_t) {
         kernels_.rms_norm(residual_.data() + row * size, gains, normalized_.data() + row * size, size,
                           config_.rmsnorm_epsilon);
     });
@@ -167,7 +147,7 @@ void CpuBackend::linear(const DensePlace& weight,
     const size_t num_rows = inputs.size();
     const bool pack = num_rows >= kMinPackedRows;
     if (pack) {
-        parallel(num_packed_rows(num_rows) / kPackedRows, kPackedRows * num_inputs, [&](size_t group, uint32_t) {
+        pool_.run(num_packed_rows(num_rows) / kPackedRows, kPackedRows * num_inputs, [&](size_t group, uint32_t) {
             kernels_.pack_inputs({.inputs = inputs.data(),
                                   .packed = packed_inputs_.data(),
                                   .num_rows = num_rows,
@@ -177,7 +157,7 @@ void CpuBackend::linear(const DensePlace& weight,
         });
     }
     const size_t num_tasks = (num_outputs + kOutputsPerTask - 1) / kOutputsPerTask;
-    parallel(num_tasks, kOutputsPerTask * num_inputs * num_rows, [&](size_t task, uint32_t thread) {
+    pool_.run(num_tasks, kOutputsPerTask * num_inputs * num_rows, [&](size_t task, uint32_t thread) {
         kernels_.linear({.matrix = dense_matrix(weight, bias, num_inputs),
                          .inputs = inputs.data(),
                          .packed_inputs = pack ? packed_inputs_.data() : nullptr,
@@ -211,13 +191,13 @@ void CpuBackend::route(const TensorPlace& gain, const TensorPlace& weight, const
     norm(gain);
     linear(bf16_matrix(weight), &bias, normalized_rows_, config_.embedding_dim, router_logits_, config_.num_experts,
            false);
-    experts_.choose(router_logits_.data(), rows_.size());
+    experts_.choose(router_logits_.data(), num_rows());
 }
 
 void CpuBackend::apply_experts(uint64_t experts_offset, const ExpertPlaces& expert) {
     experts_.apply(weights<uint8_t>(experts_offset), expert, normalized_.data(), residual_.data(),
                    [this](size_t num_tasks, size_t operations_per_task, const ThreadPool::Task& task) {
-                       parallel(num_tasks, operations_per_task, task);
+                       pool_.run(num_tasks, operations_per_task, task);
                    });
 }
 

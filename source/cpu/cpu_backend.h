@@ -48,11 +48,6 @@ public:
 
 private:
     // Where a row of the batch belongs.
-    struct Row {
-        size_t span;
-        size_t position;
-    };
-
     template <class Element>
     const Element* weights(uint64_t offset) const {
         return reinterpret_cast<const Element*>(mapping_->bytes().data() + offset);
@@ -60,7 +55,7 @@ private:
     // normalized = rms_norm(residual) * gain
     void norm(const TensorPlace& gain);
     // Runs a loop's tasks in the threads of the pool, or in this one if they are small.
-    void parallel(size_t num_tasks, size_t operations_per_task, const ThreadPool::Task& task);
+    size_t num_rows() const { return batch_->tokens.size(); }
     DenseMatrix dense_matrix(const DensePlace& weight, const TensorPlace* bias, size_t num_inputs) const;
     // output = or += inputs . weight^T + bias for `inputs.size()` rows, with the outputs divided among the threads.
     void linear(const DensePlace& weight,
@@ -83,7 +78,6 @@ private:
     std::atomic<size_t> workspace_bytes_ = 0;
 
     const Batch* batch_ = nullptr;
-    std::vector<Row> rows_;               // [rows]
     std::vector<float> residual_;         // [rows, E]
     std::vector<float> normalized_;       // [rows, E]
     std::vector<float> packed_inputs_;    // [rows, max(E, H D)] of the projection at hand, if there are many rows

@@ -78,6 +78,19 @@ void ThreadPool::stop() {
     workers_.clear();
 }
 
+void ThreadPool::run(size_t num_tasks, size_t operations_per_task, const Task& task) {
+    // To wake the others for less takes as long, and on a busy machine, where each loop would have to wait for its
+    // slowest thread to be scheduled, much longer.
+    constexpr size_t kSmallLoop = size_t{1} << 18;
+    if (num_tasks * operations_per_task >= kSmallLoop) {
+        run(num_tasks, task);
+        return;
+    }
+    for (size_t index = 0; index < num_tasks; index++) {
+        task(index, 0);
+    }
+}
+
 void ThreadPool::run(size_t num_tasks, const Task& task) {
     if (workers_.empty() || num_tasks <= 1) {
         for (size_t index = 0; index < num_tasks; index++) {

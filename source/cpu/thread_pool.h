@@ -52,6 +52,8 @@ public:
     // it. Tasks must not throw; there must be fewer than 2^32. Fails with invalid_state in a forked process, which has
     // none of the threads.
     void run(size_t num_tasks, const Task& task);
+    // The same for tasks of about so many multiply-adds: a small loop runs in the calling thread.
+    void run(size_t num_tasks, size_t operations_per_task, const Task& task);
 
 private:
     // The tasks that a thread has left, in a cache line of its own. The owner takes the first one, thieves the last
