@@ -42,7 +42,7 @@ endif()
 
 if(GPTOSS_SANITIZE STREQUAL "address,undefined" OR GPTOSS_SANITIZE STREQUAL "thread")
   add_compile_options(-fsanitize=${GPTOSS_SANITIZE} -fno-sanitize-recover=all
-                      -fno-omit-frame-pointer -g)
+                      -fno-omit-frame-pointer -g1) # lines suffice: variables of vectors take minutes
   add_link_options(-fsanitize=${GPTOSS_SANITIZE})
   if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
     # GCC warns of its own instrumentation of the standard library, <regex> for instance.

@@ -95,17 +95,22 @@ def logits_while_decoding(context: gptoss.Context, tokens: Sequence[int]) -> NDA
     return np.array(rows)
 
 
-def assert_logits_agree(actual: NDArray[Any], expected: NDArray[Any], what: str) -> None:
+def assert_logits_agree(
+    actual: NDArray[Any],
+    expected: NDArray[Any],
+    what: str,
+    limit: float = MAX_LOGIT_DIFFERENCE,
+) -> None:
     """Either [vocabulary] or [rows, vocabulary]."""
     actual, expected = np.atleast_2d(actual), np.atleast_2d(expected)
     assert actual.shape == expected.shape, f"{what}: {actual.shape}, expected {expected.shape}"
     assert np.isfinite(actual).all(), f"{what}: not all logits are finite"
     differences = np.abs(actual - expected).max(axis=-1)  # [rows]
     row = int(differences.argmax())
-    assert differences[row] < MAX_LOGIT_DIFFERENCE, (
+    assert differences[row] < limit, (
         f"{what}: the logits of row {row} of {len(actual)} are off by up to "
         f"{differences[row]:.3g}, token {np.abs(actual[row] - expected[row]).argmax()} the most; "
-        f"{(differences >= MAX_LOGIT_DIFFERENCE).sum()} rows exceed {MAX_LOGIT_DIFFERENCE}"
+        f"{(differences >= limit).sum()} rows exceed {limit}"
     )
     runner_up, best = np.sort(expected, axis=-1)[:, -2:].T
     clear = best - runner_up > CLEAR_LEAD

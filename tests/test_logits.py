@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import gptoss
 import numpy as np
@@ -29,13 +29,25 @@ from reference import MAX_LOGIT_DIFFERENCE_PER_BLOCK, MAX_MEAN_KL
 LENGTHS = [1, 5, 130, 300]
 NUM_TOKENS = 300
 
-# Where the router hesitates, rounding decides which expert a token goes to, and its logits are
-# another model's. Such tokens are set aside. The seeds are such that there are few.
-MIN_ROUTER_MARGIN = 1e-3
 
-# In default precision the experts' inputs are rounded to 16 bits: up to 1.3 times the bound of fp32
-# was seen.
-DIFFERENCE_FACTOR = {"exact": 1, "default": 2}
+class Tolerance(NamedTuple):
+    """What a precision may differ by from the reference with the same cache."""
+
+    logit_difference: float
+    """For each block."""
+    mean_kl: float
+    router_margin: float
+    """Where the router hesitates, rounding decides which expert a token goes to, and its logits are
+    another model's. Such tokens are set aside. The seeds are such that there are few."""
+
+
+# In default precision the factors of products are rounded to 13 to 16 bits (docs/accuracy.md): up
+# to 0.019 for each block and a mean KL of 6e-6 were seen, about as much as the fp16 cache costs. A
+# token that goes to another expert is set aside, but the later ones see it.
+TOLERANCES = {
+    "exact": Tolerance(MAX_LOGIT_DIFFERENCE_PER_BLOCK, MAX_MEAN_KL, 1e-3),
+    "default": Tolerance(20 * MAX_LOGIT_DIFFERENCE_PER_BLOCK, 3e-5, 3e-3),
+}
 
 
 def logits_of_prefixes(context: gptoss.Context, tokens: list[int]) -> NDArray[np.float32]:
@@ -54,28 +66,31 @@ def assert_agreement(
     num_blocks: int,
     precision: str = "default",
 ) -> None:
+    tolerance = TOLERANCES[precision]
     expected = output.logits[rows]
-    decided = output.router_margins[rows] > MIN_ROUTER_MARGIN
+    decided = output.router_margins[rows] > tolerance.router_margin
     assert decided.mean() > 0.9
     difference = np.abs(actual - expected).max(axis=-1)[decided]
-    factor = DIFFERENCE_FACTOR[precision]
-    assert difference.max() < MAX_LOGIT_DIFFERENCE_PER_BLOCK * num_blocks * factor
-    assert kl_divergence(expected, actual)[decided].mean() < MAX_MEAN_KL
+    assert difference.max() < tolerance.logit_difference * num_blocks
+    assert kl_divergence(expected, actual)[decided].mean() < tolerance.mean_kl
 
 
+@pytest.mark.parametrize("precision", TOLERANCES)
 @pytest.mark.parametrize("num_tokens", LENGTHS)
 @pytest.mark.parametrize("shape_name", ENGINE_SHAPES)
-def test_logits_after_a_prompt(shape_name: str, num_tokens: int) -> None:
-    context = processed_context(model(shape_name), random_tokens(num_tokens))
+def test_logits_after_a_prompt(shape_name: str, num_tokens: int, precision: str) -> None:
+    loaded = model(shape_name, precision=precision)
+    context = processed_context(loaded, random_tokens(num_tokens))
     logits = context.logits()
-    assert logits.shape == (model(shape_name).config.vocabulary_size,)
+    assert logits.shape == (loaded.config.vocabulary_size,)
     assert logits.dtype == np.float32
     output = reference_output(shape_name, NUM_TOKENS, cache_dtype=np.float16)
     num_blocks = ENGINE_SHAPES[shape_name].num_blocks
-    assert_agreement(output, slice(num_tokens - 1, num_tokens), logits[None], num_blocks)
+    rows = slice(num_tokens - 1, num_tokens)
+    assert_agreement(output, rows, logits[None], num_blocks, precision)
 
 
-@pytest.mark.parametrize("precision", ["default", "exact"])
+@pytest.mark.parametrize("precision", TOLERANCES)
 @pytest.mark.parametrize("shape_name", ENGINE_SHAPES)
 def test_decoding_agrees_with_the_reference_at_every_position(
     shape_name: str, precision: str
@@ -133,9 +148,9 @@ MAX_MEAN_KL_TO_EXACT = 1e-5
 @pytest.mark.parametrize("shape_name", ENGINE_SHAPES)
 def test_distribution_is_that_of_the_exact_model(shape_name: str) -> None:
     tokens = random_tokens(NUM_TOKENS)
-    logits = logits_of_prefixes(gptoss.Context(model(shape_name)), tokens)
+    logits = logits_of_prefixes(gptoss.Context(model(shape_name, precision="exact")), tokens)
     exact = reference_output(shape_name, NUM_TOKENS)
-    decided = exact.router_margins > MIN_ROUTER_MARGIN
+    decided = exact.router_margins > TOLERANCES["exact"].router_margin
 
     divergence = kl_divergence(exact.logits, logits)[decided]
     assert divergence.max() < MAX_KL_OF_ONE_TOKEN
@@ -148,9 +163,11 @@ def test_distribution_is_that_of_the_exact_model(shape_name: str) -> None:
 
 @pytest.mark.parametrize("num_tokens", LENGTHS)
 def test_small_embedding_shows_the_epsilon_of_the_norm(num_tokens: int) -> None:
-    context = processed_context(model("tiny", 0.02), random_tokens(num_tokens))
+    loaded = model("tiny", 0.02, precision="exact")
+    context = processed_context(loaded, random_tokens(num_tokens))
     output = reference_output("tiny", NUM_TOKENS, 0.02, np.float16)
-    assert_agreement(output, slice(num_tokens - 1, num_tokens), context.logits()[None], 2)
+    rows = slice(num_tokens - 1, num_tokens)
+    assert_agreement(output, rows, context.logits()[None], 2, "exact")
 
 
 @pytest.mark.parametrize("shape_name", ["tiny", "short_window", "window_of_one", "five_blocks"])
@@ -163,7 +180,7 @@ def test_prefill_in_pieces_equals_prefill_in_one(shape_name: str, max_batch_toke
     np.testing.assert_array_equal(pieces.logits(), whole.logits())
 
 
-@pytest.mark.parametrize("precision", ["default", "exact"])
+@pytest.mark.parametrize("precision", TOLERANCES)
 @pytest.mark.parametrize("shape_name", ["tiny", "short_window", "window_of_one", "five_blocks"])
 def test_decoding_equals_prefill(shape_name: str, precision: str) -> None:
     tokens = random_tokens(NUM_TOKENS)
@@ -218,19 +235,22 @@ def test_unknown_kernels_are_refused_with_the_known_ones(monkeypatch: pytest.Mon
 
 
 @pytest.mark.slow
-def test_widths_of_the_real_models() -> None:
-    logits = logits_of_prefixes(gptoss.Context(model("real_widths")), random_tokens(8))
+@pytest.mark.parametrize("precision", TOLERANCES)
+def test_widths_of_the_real_models(precision: str) -> None:
+    loaded = model("real_widths", precision=precision)
+    logits = logits_of_prefixes(gptoss.Context(loaded), random_tokens(8))
     output = reference_output("real_widths", 8, cache_dtype=np.float16)
-    assert_agreement(output, slice(0, 8), logits, REAL_WIDTHS.num_blocks)
+    assert_agreement(output, slice(0, 8), logits, REAL_WIDTHS.num_blocks, precision)
 
 
-def test_positions_past_the_original_context_of_4096() -> None:
+@pytest.mark.parametrize("precision", TOLERANCES)
+def test_positions_past_the_original_context_of_4096(precision: str) -> None:
     """Prefill up to 4,180, then decoding up to 4,200: YaRN's slow pairs and large angles."""
     tokens = random_tokens(4200)
-    context = processed_context(model("tiny"), tokens[:4180])
+    context = processed_context(model("tiny", precision=precision), tokens[:4180])
     logits = logits_of_prefixes(context, tokens)
     output = reference_output("tiny", 4200, cache_dtype=np.float16)
-    assert_agreement(output, slice(4180, 4200), logits, 2)
+    assert_agreement(output, slice(4180, 4200), logits, 2, precision)
 
 
 @pytest.mark.slow
@@ -258,7 +278,8 @@ def test_router_takes_the_expert_of_the_lowest_index_on_a_tie() -> None:
             rows = checkpoint[name].data
             checkpoint[name] = Tensor("BF16", np.broadcast_to(rows[:1], rows.shape).copy())
     tokens = random_tokens(20)
-    tied = gptoss.Model(convert_checkpoint("tied-router", TINY, checkpoint), threads=2)
+    path = convert_checkpoint("tied-router", TINY, checkpoint)
+    tied = gptoss.Model(path, threads=2, precision="exact")
     logits = processed_context(tied, tokens).logits()
     expected = reference_of(TINY, checkpoint, tokens, np.float16).logits[-1]
     assert np.abs(logits - expected).max() < MAX_LOGIT_DIFFERENCE_PER_BLOCK * TINY.num_blocks

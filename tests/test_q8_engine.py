@@ -23,6 +23,8 @@ from metal_backend import Prompt, assert_logits_agree, decisive_prompt
 
 DENSE = ("embedding.weight", "unembedding.weight", ".attn.qkv.weight", ".attn.out.weight")
 NUM_TOKENS = 70
+# The CPU backend's default precision rounds the factors of products: up to 0.0092 was seen.
+MAX_LOGIT_DIFFERENCE = 0.03
 _directory = tempfile.TemporaryDirectory(prefix="gptoss-test-q8-")
 
 
@@ -62,7 +64,7 @@ def test_logits_are_those_of_the_dequantised_weights(shape_name: str, num_tokens
     model = gptoss.Model(q8_path(shape_name))
     context = processed_context(model, prompt(shape_name).tokens[:num_tokens])
     expected = prompt(shape_name).logits[num_tokens - 1]
-    assert_logits_agree(context.logits(), expected, "against float64")
+    assert_logits_agree(context.logits(), expected, "against float64", MAX_LOGIT_DIFFERENCE)
 
 
 def test_tokens_one_by_one_agree_with_a_prompt() -> None:
@@ -71,7 +73,8 @@ def test_tokens_one_by_one_agree_with_a_prompt() -> None:
     for token in prompt("tiny").tokens:
         context.append([token])
         context.process()
-    assert_logits_agree(context.logits(), prompt("tiny").logits[-1], "against float64")
+    expected = prompt("tiny").logits[-1]
+    assert_logits_agree(context.logits(), expected, "against float64", MAX_LOGIT_DIFFERENCE)
 
 
 def test_the_distribution_is_close_to_that_of_bf16() -> None:

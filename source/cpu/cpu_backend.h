@@ -9,6 +9,7 @@
 #include "backend.h"
 #include "expert_mlp.h"
 #include "kernels.h"
+#include "projections.h"
 #include "thread_pool.h"
 
 namespace gptoss::cpu {
@@ -47,25 +48,14 @@ public:
     std::span<const float> logits(size_t index) const override;
 
 private:
-    // Where a row of the batch belongs.
     template <class Element>
     const Element* weights(uint64_t offset) const {
         return reinterpret_cast<const Element*>(mapping_->bytes().data() + offset);
     }
     // normalized = rms_norm(residual) * gain
     void norm(const TensorPlace& gain);
-    // Runs a loop's tasks in the threads of the pool, or in this one if they are small.
     size_t num_rows() const { return batch_->tokens.size(); }
     DenseMatrix dense_matrix(const DensePlace& weight, const TensorPlace* bias, size_t num_inputs) const;
-    // output = or += inputs . weight^T + bias for `inputs.size()` rows, with the outputs divided among the threads.
-    void linear(const DensePlace& weight,
-                const TensorPlace* bias,
-                const std::vector<const float*>& inputs,
-                size_t num_inputs,
-                std::vector<float>& output,
-                size_t num_outputs,
-                bool add_to_output);
-    float* scratch(uint32_t thread) { return scratch_.data() + thread * scratch_stride_; }
 
     std::shared_ptr<const MappedFile> mapping_;
     std::shared_ptr<const ModelFile> file_;
@@ -74,13 +64,13 @@ private:
     const Kernels& kernels_;
     ThreadPool pool_;
     Attention attention_;
+    Projections projections_;
     ExpertMlp experts_;
     std::atomic<size_t> workspace_bytes_ = 0;
 
     const Batch* batch_ = nullptr;
     std::vector<float> residual_;         // [rows, E]
     std::vector<float> normalized_;       // [rows, E]
-    std::vector<float> packed_inputs_;    // [rows, max(E, H D)] of the projection at hand, if there are many rows
     std::vector<float> qkv_;              // [rows, (H + 2G) D]
     std::vector<float> attention_output_; // [rows, H D]
     std::vector<float> router_logits_;    // [rows, experts]
@@ -88,8 +78,6 @@ private:
 
     std::vector<const float*> normalized_rows_;       // [rows]
     std::vector<const float*> attention_output_rows_; // [rows]
-    size_t scratch_stride_;
-    std::vector<float> scratch_; // [threads, scratch_stride_]
 };
 
 } // namespace gptoss::cpu

@@ -13,16 +13,19 @@ void ExpertGroups::choose(const float* logits, size_t num_rows, size_t num_exper
         const float* const row_logits = logits + row * num_experts;
         uint32_t* const chosen = chosen_.data() + row * num_active;
         float* const weights = weights_.data() + row * num_active;
-        for (size_t k = 0; k < num_active; k++) {
-            // The highest one that is not chosen yet; on a tie the lowest index, because `>` keeps the first.
-            size_t best = num_experts;
-            for (size_t expert = 0; expert < num_experts; expert++) {
-                const bool taken = std::find(chosen, chosen + k, expert) != chosen + k;
-                if (!taken && (best == num_experts || row_logits[expert] > row_logits[best])) {
-                    best = expert;
-                }
+        size_t num_chosen = 0;
+        for (size_t expert = 0; expert < num_experts; expert++) {
+            // Behind those at least as high, so that on a tie the lowest index comes first.
+            size_t place = num_chosen;
+            while (place > 0 && row_logits[expert] > row_logits[chosen[place - 1]]) {
+                place--;
             }
-            chosen[k] = static_cast<uint32_t>(best);
+            if (place == num_active) {
+                continue;
+            }
+            num_chosen = std::min(num_chosen + 1, num_active);
+            std::copy_backward(chosen + place, chosen + num_chosen - 1, chosen + num_chosen);
+            chosen[place] = static_cast<uint32_t>(expert);
         }
         float sum = 0;
         for (size_t k = 0; k < num_active; k++) {

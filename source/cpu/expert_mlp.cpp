@@ -8,14 +8,14 @@ namespace gptoss::cpu {
 
 namespace {
 
-// Of a matrix, that one task computes: the integer kernels unpack the weights of 64 outputs at a time, 92 KB of them
-// with 2,880 inputs. A hidden element takes two outputs.
+// Of a matrix, that one task computes: the kernels unpack the weights of 64 outputs at a time, 92 KB of them with 2,880
+// inputs. A hidden element takes two outputs, and a group of them becomes integers together.
 constexpr size_t kOutputsPerTask = 64;
-constexpr size_t kHiddenPerTask = kOutputsPerTask / 2;
+constexpr size_t kHiddenPerTask = kGroupInputs;
 
 // Of one thread.
-size_t scratch_floats(const ModelConfig& config) {
-    return kLinearScratchRows * size_t{std::max(config.embedding_dim, config.mlp_dim)};
+size_t scratch_floats(const ModelConfig& config, bool exact) {
+    return exact ? kLinearScratchRows * size_t{std::max(config.embedding_dim, config.mlp_dim)} : kIntegerScratchFloats;
 }
 
 template <class Element>
@@ -25,22 +25,21 @@ size_t num_bytes(const std::vector<Element>& buffer) {
 
 } // namespace
 
-ExpertMlp::ExpertMlp(const ModelConfig& config, const Kernels& kernels, size_t num_threads, bool exact)
-    : config_(config), kernels_(kernels), exact_(exact), scratch_stride_(scratch_floats(config)) {
-    if (exact_) {
-        scratch_.resize(num_threads * scratch_stride_);
-    }
+ExpertMlp::ExpertMlp(const ModelConfig& config, const Kernels& kernels, ThreadPool& pool, bool exact)
+    : config_(config), kernels_(kernels), pool_(pool), exact_(exact), scratch_stride_(scratch_floats(config, exact)) {
+    scratch_.resize(pool_.num_threads() * scratch_stride_);
 }
 
 // As the members come; begin() gives them these sizes.
-size_t ExpertMlp::workspace_bytes_for(const ModelConfig& config, size_t num_rows) {
+size_t ExpertMlp::workspace_bytes_for(const ModelConfig& config, size_t num_threads, size_t num_rows) {
     const size_t num_assignments = num_rows * config.num_active_experts;
-    return num_assignments * config.embedding_dim * sizeof(float) +
-           (num_rows * config.embedding_dim + num_assignments * config.mlp_dim) / 32 * sizeof(QuantizedBlock);
+    return (num_assignments * config.embedding_dim + num_threads * scratch_floats(config, false)) * sizeof(float) +
+           QuantizedActivations::bytes_for(num_assignments, config.embedding_dim) +
+           QuantizedActivations::bytes_for(num_assignments, config.mlp_dim);
 }
 
 size_t ExpertMlp::workspace_bytes() const {
-    return num_bytes(output_) + num_bytes(quantized_) + num_bytes(quantized_hidden_) + num_bytes(block_ordered_) +
+    return num_bytes(output_) + quantized_.num_bytes() + quantized_hidden_.num_bytes() + num_bytes(block_ordered_) +
            num_bytes(hidden_) + num_bytes(scratch_);
 }
 
@@ -52,9 +51,8 @@ void ExpertMlp::begin(size_t num_rows) {
         fit(hidden_, num_assignments * config_.mlp_dim);
         inputs_.resize(num_assignments);
     } else {
-        fit(quantized_, num_rows * config_.embedding_dim / 32);
-        fit(quantized_hidden_, num_assignments * config_.mlp_dim / 32);
-        quantized_inputs_.resize(num_assignments);
+        quantized_.begin(num_assignments, config_.embedding_dim);
+        quantized_hidden_.begin(num_assignments, config_.mlp_dim);
     }
 }
 
@@ -73,36 +71,28 @@ Mxfp4Matrix ExpertMlp::down_matrix(const uint8_t* expert, const ExpertPlaces& pl
 }
 
 template <class Piece>
-void ExpertMlp::for_each_piece(size_t num_inputs,
-                               size_t num_outputs,
-                               size_t outputs_per_piece,
-                               const ParallelLoop& parallel,
-                               const Piece& piece) const {
+void ExpertMlp::for_each_piece(size_t num_inputs, size_t num_outputs, size_t outputs_per_piece, const Piece& piece) {
     const std::vector<ExpertGroups::Group>& groups = groups_.groups();
     const size_t pieces_per_group = (num_outputs + outputs_per_piece - 1) / outputs_per_piece;
     const size_t rows_per_group = groups_.num_assignments() / groups.size();
-    parallel(groups.size() * pieces_per_group, rows_per_group * kOutputsPerTask * num_inputs,
-             [&](size_t task, uint32_t thread) {
-                 const size_t first = task % pieces_per_group * outputs_per_piece;
-                 piece(groups[task / pieces_per_group], first, std::min(num_outputs, first + outputs_per_piece),
-                       thread);
-             });
+    pool_.run(groups.size() * pieces_per_group, rows_per_group * outputs_per_piece * num_inputs,
+              [&](size_t task, uint32_t thread) {
+                  const size_t first = task % pieces_per_group * outputs_per_piece;
+                  piece(groups[task / pieces_per_group], first, std::min(num_outputs, first + outputs_per_piece),
+                        thread);
+              });
 }
 
-void ExpertMlp::apply(const uint8_t* experts,
-                      const ExpertPlaces& places,
-                      const float* normalized,
-                      float* residual,
-                      const ParallelLoop& parallel) {
+void ExpertMlp::apply(const uint8_t* experts, const ExpertPlaces& places, const float* normalized, float* residual) {
     const size_t embedding_dim = config_.embedding_dim;
     const size_t num_active = config_.num_active_experts;
     const size_t num_rows = groups_.num_assignments() / num_active;
     if (exact_) {
-        apply_exactly(experts, places, normalized, parallel);
+        apply_exactly(experts, places, normalized);
     } else {
-        apply_as_integers(experts, places, normalized, parallel);
+        apply_as_integers(experts, places, normalized);
     }
-    parallel(num_rows, num_active * embedding_dim, [&](size_t row, uint32_t) {
+    pool_.run(num_rows, num_active * embedding_dim, [&](size_t row, uint32_t) {
         kernels_.add_weighted_rows({.rows = output_.data(),
                                     .indices = groups_.assignments_of(row),
                                     .weights = groups_.weights_of(row),
@@ -112,67 +102,66 @@ void ExpertMlp::apply(const uint8_t* experts,
     });
 }
 
-void ExpertMlp::apply_as_integers(const uint8_t* experts,
-                                  const ExpertPlaces& places,
-                                  const float* normalized,
-                                  const ParallelLoop& parallel) {
+void ExpertMlp::apply_as_integers(const uint8_t* experts, const ExpertPlaces& places, const float* normalized) {
     const size_t embedding_dim = config_.embedding_dim;
-    const size_t embedding_blocks = embedding_dim / 32;
-    const size_t hidden_blocks = config_.mlp_dim / 32;
-    const size_t num_assignments = groups_.num_assignments();
-    const size_t num_rows = num_assignments / config_.num_active_experts;
+    const size_t num_active = config_.num_active_experts;
+    const size_t num_rows = groups_.num_assignments() / num_active;
+    const QuantizedRows inputs = quantized_.rows();
+    const QuantizedRows hidden = quantized_hidden_.rows();
 
-    parallel(num_rows, embedding_dim, [&](size_t row, uint32_t) {
-        kernels_.quantize(normalized + row * embedding_dim, quantized_.data() + row * embedding_blocks, embedding_dim);
+    // Once for each expert that a row goes to, so that an expert's rows lie side by side: gathered from all over, they
+    // would drag their neighbours into the caches.
+    pool_.run(num_rows, num_active * embedding_dim, [&](size_t row, uint32_t) {
+        for (size_t k = 0; k < num_active; k++) {
+            kernels_.quantize({.input = normalized + row * embedding_dim,
+                               .output = inputs,
+                               .row = groups_.assignments_of(row)[k],
+                               .size = embedding_dim,
+                               .order = CodeOrder::mxfp4});
+        }
     });
-    for (size_t assignment = 0; assignment < num_assignments; assignment++) {
-        quantized_inputs_[assignment] = quantized_.data() + groups_.row_of(assignment) * embedding_blocks;
-    }
     for_each_piece(
-        embedding_dim, config_.mlp_dim, kHiddenPerTask, parallel,
-        [&](const ExpertGroups::Group& group, size_t first, size_t last, uint32_t) {
+        embedding_dim, config_.mlp_dim, kHiddenPerTask,
+        [&](const ExpertGroups::Group& group, size_t first, size_t last, uint32_t thread) {
             kernels_.integer_gate_up({.matrix = gate_up_matrix(experts + group.expert * places.stride, places),
-                                      .inputs = quantized_inputs_.data() + group.begin,
-                                      .hidden = quantized_hidden_.data() + group.begin * hidden_blocks,
+                                      .inputs = inputs,
+                                      .hidden = hidden,
+                                      .first_row = group.begin,
                                       .num_rows = group.end - group.begin,
-                                      .hidden_stride = hidden_blocks,
                                       .first = first,
                                       .last = last,
-                                      .swiglu_limit = config_.swiglu_limit});
+                                      .swiglu_limit = config_.swiglu_limit,
+                                      .scratch = scratch(thread)});
         });
-    for (size_t assignment = 0; assignment < num_assignments; assignment++) {
-        quantized_inputs_[assignment] = quantized_hidden_.data() + assignment * hidden_blocks;
-    }
-    for_each_piece(config_.mlp_dim, embedding_dim, kOutputsPerTask, parallel,
-                   [&](const ExpertGroups::Group& group, size_t first, size_t last, uint32_t) {
+    for_each_piece(config_.mlp_dim, embedding_dim, kOutputsPerTask,
+                   [&](const ExpertGroups::Group& group, size_t first, size_t last, uint32_t thread) {
                        kernels_.integer_down({.matrix = down_matrix(experts + group.expert * places.stride, places),
-                                              .inputs = quantized_inputs_.data() + group.begin,
+                                              .inputs = hidden,
+                                              .first_row = group.begin,
                                               .output = output_.data() + group.begin * embedding_dim,
                                               .num_rows = group.end - group.begin,
                                               .output_stride = embedding_dim,
                                               .first = first,
-                                              .last = last});
+                                              .last = last,
+                                              .scratch = scratch(thread)});
                    });
 }
 
-void ExpertMlp::apply_exactly(const uint8_t* experts,
-                              const ExpertPlaces& places,
-                              const float* normalized,
-                              const ParallelLoop& parallel) {
+void ExpertMlp::apply_exactly(const uint8_t* experts, const ExpertPlaces& places, const float* normalized) {
     const size_t embedding_dim = config_.embedding_dim;
     const size_t mlp_dim = config_.mlp_dim;
     const size_t num_assignments = groups_.num_assignments();
     const size_t num_rows = num_assignments / config_.num_active_experts;
 
-    parallel(num_rows, embedding_dim, [&](size_t row, uint32_t) {
+    pool_.run(num_rows, embedding_dim, [&](size_t row, uint32_t) {
         kernels_.to_block_order(normalized + row * embedding_dim, block_ordered_.data() + row * embedding_dim,
                                 embedding_dim);
     });
     for (size_t assignment = 0; assignment < num_assignments; assignment++) {
-        inputs_[assignment] = block_ordered_.data() + groups_.row_of(assignment) * embedding_dim;
+        inputs_[assignment] = block_ordered_.data() + groups_.rows()[assignment] * embedding_dim;
     }
     for_each_piece(
-        embedding_dim, mlp_dim, kHiddenPerTask, parallel,
+        embedding_dim, mlp_dim, kHiddenPerTask,
         [&](const ExpertGroups::Group& group, size_t first, size_t last, uint32_t thread) {
             kernels_.expert_gate_up({.matrix = gate_up_matrix(experts + group.expert * places.stride, places),
                                      .inputs = inputs_.data() + group.begin,
@@ -182,12 +171,12 @@ void ExpertMlp::apply_exactly(const uint8_t* experts,
                                      .first = first,
                                      .last = last,
                                      .swiglu_limit = config_.swiglu_limit,
-                                     .scratch = scratch_.data() + thread * scratch_stride_});
+                                     .scratch = scratch(thread)});
         });
     for (size_t assignment = 0; assignment < num_assignments; assignment++) {
         inputs_[assignment] = hidden_.data() + assignment * mlp_dim;
     }
-    for_each_piece(mlp_dim, embedding_dim, kOutputsPerTask, parallel,
+    for_each_piece(mlp_dim, embedding_dim, kOutputsPerTask,
                    [&](const ExpertGroups::Group& group, size_t first, size_t last, uint32_t thread) {
                        kernels_.expert_down({.matrix = down_matrix(experts + group.expert * places.stride, places),
                                              .inputs = inputs_.data() + group.begin,
@@ -196,7 +185,7 @@ void ExpertMlp::apply_exactly(const uint8_t* experts,
                                              .output_stride = embedding_dim,
                                              .first = first,
                                              .last = last,
-                                             .scratch = scratch_.data() + thread * scratch_stride_});
+                                             .scratch = scratch(thread)});
                    });
 }
 

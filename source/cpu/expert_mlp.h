@@ -5,17 +5,14 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <functional>
 #include <vector>
 
 #include "kernels.h"
 #include "model_file.h"
+#include "quantized_activations.h"
 #include "thread_pool.h"
 
 namespace gptoss::cpu {
-
-// Runs a loop's tasks in the threads of the pool, or in the calling one if they are small.
-using ParallelLoop = std::function<void(size_t num_tasks, size_t operations_per_task, const ThreadPool::Task& task)>;
 
 // The rows of every expert that any row chose. An assignment is a row's choice of an expert; assignments are ordered
 // by expert, then by row. A active experts.
@@ -33,7 +30,7 @@ public:
 
     const std::vector<Group>& groups() const { return groups_; } // ascending experts
     size_t num_assignments() const { return row_of_.size(); }    // num_rows * A
-    size_t row_of(size_t assignment) const { return row_of_[assignment]; }
+    const uint32_t* rows() const { return row_of_.data(); }      // [assignments]
     const uint32_t* assignments_of(size_t row) const { return assignment_of_.data() + row * num_active_; } // [A]
     const float* weights_of(size_t row) const { return weights_.data() + row * num_active_; }              // [A]
 
@@ -51,10 +48,10 @@ private:
 // E embedding size, I expert size. With exact, activations stay fp32; without, products are summed as integers.
 class ExpertMlp {
 public:
-    ExpertMlp(const ModelConfig& config, const Kernels& kernels, size_t num_threads, bool exact);
+    ExpertMlp(const ModelConfig& config, const Kernels& kernels, ThreadPool& pool, bool exact);
 
     // Bytes that workspace_bytes() comes to when the largest batch has had num_rows rows, without exact.
-    static size_t workspace_bytes_for(const ModelConfig& config, size_t num_rows);
+    static size_t workspace_bytes_for(const ModelConfig& config, size_t num_threads, size_t num_rows);
     size_t workspace_bytes() const;
     // Makes room for a batch of num_rows rows.
     void begin(size_t num_rows);
@@ -63,11 +60,7 @@ public:
         groups_.choose(router_logits, num_rows, config_.num_experts, config_.num_active_experts);
     }
     // residual += the chosen experts' outputs, weighted; both inputs are [rows, E]. `experts` is the block's first one.
-    void apply(const uint8_t* experts,
-               const ExpertPlaces& places,
-               const float* normalized,
-               float* residual,
-               const ParallelLoop& parallel);
+    void apply(const uint8_t* experts, const ExpertPlaces& places, const float* normalized, float* residual);
 
 private:
     Mxfp4Matrix gate_up_matrix(const uint8_t* expert, const ExpertPlaces& places) const;
@@ -75,33 +68,24 @@ private:
     // Runs piece(group, first, last, thread) over every group with [0, num_outputs) cut into pieces of at most
     // outputs_per_piece; num_inputs multiply-adds make an output of a row.
     template <class Piece>
-    void for_each_piece(size_t num_inputs,
-                        size_t num_outputs,
-                        size_t outputs_per_piece,
-                        const ParallelLoop& parallel,
-                        const Piece& piece) const;
-    void apply_as_integers(const uint8_t* experts,
-                           const ExpertPlaces& places,
-                           const float* normalized,
-                           const ParallelLoop& parallel);
-    void apply_exactly(const uint8_t* experts,
-                       const ExpertPlaces& places,
-                       const float* normalized,
-                       const ParallelLoop& parallel);
+    void for_each_piece(size_t num_inputs, size_t num_outputs, size_t outputs_per_piece, const Piece& piece);
+    void apply_as_integers(const uint8_t* experts, const ExpertPlaces& places, const float* normalized);
+    void apply_exactly(const uint8_t* experts, const ExpertPlaces& places, const float* normalized);
 
     const ModelConfig& config_;
     const Kernels& kernels_;
+    ThreadPool& pool_;
     const bool exact_;
     ExpertGroups groups_;
     std::vector<float> output_; // [assignments, E]
 
-    std::vector<QuantizedBlock> quantized_;               // [rows, E / 32]
-    std::vector<QuantizedBlock> quantized_hidden_;        // [assignments, I / 32]
-    std::vector<const QuantizedBlock*> quantized_inputs_; // [assignments], into quantized_ or quantized_hidden_
+    QuantizedActivations quantized_;        // [assignments, E]
+    QuantizedActivations quantized_hidden_; // [assignments, I]
 
     std::vector<float> block_ordered_; // [rows, E]
     std::vector<float> hidden_;        // [assignments, I], in block order
     std::vector<const float*> inputs_; // [assignments], into block_ordered_ or hidden_
+    float* scratch(uint32_t thread) { return scratch_.data() + thread * scratch_stride_; }
     size_t scratch_stride_;
     std::vector<float> scratch_; // [threads, scratch_stride_]
 };

@@ -78,36 +78,73 @@ struct ExpertDownArguments {
     float* scratch; // [kLinearScratchRows, num_inputs]
 };
 
-// 32 activations as 16-bit integers, value = scale * code: as exact as fp32 sums are in practice (docs/accuracy.md),
-// and their products with MXFP4 codes are summed without any rounding.
-struct QuantizedBlock {
-    float scale;
-    int32_t offset; // -12 * the sum of the codes: unpacked MXFP4 codes are unsigned, 12 too high
-    // In pair order: of each eight inputs 0, 4, 2, 6, 1, 5, 3, 7, as masks and shifts leave the nibbles of four bytes.
-    int16_t codes[32];
+// Integer products: activations and weights are rounded to integers that share a scale in a group of 128 inputs, or in
+// what is left of one at a row's end. Weights take 14 bits with their sign, of MXFP4 12, and activations as many as
+// leave the sum of a group's products below 2^31, or of each half of it with dense weights, 13 to 16: so these are
+// summed in 32 bits without any rounding.
+inline constexpr size_t kGroupInputs = 128;
+
+// What a call of integer products needs for sums: 512 rows of a dense layer's, or 170 of an expert's, with what becomes
+// of them.
+inline constexpr size_t kIntegerScratchFloats = 512 * 64;
+
+// The order of a group's codes: that of the inputs, or the one in which masks and shifts leave the nibbles of MXFP4
+// blocks. There, four classes follow one another, of the inputs 8i and 8i + 4, 8i + 2 and 8i + 6, 8i + 1 and 8i + 5,
+// 8i + 3 and 8i + 7.
+enum class CodeOrder { natural, mxfp4 };
+
+// Rows of activations, value = scale * code.
+struct QuantizedRows {
+    int16_t* codes;  // [groups, num_rows, kGroupInputs], zeros for inputs behind the last one
+    float* scales;   // [groups, num_rows]
+    size_t num_rows; // that there is room for
+};
+
+struct QuantizeArguments {
+    const float* input;   // [size]
+    QuantizedRows output; // of which row `row` is written
+    size_t row;
+    size_t size; // a multiple of 32
+    CodeOrder order;
+};
+
+// The integer form of LinearArguments, for rows 0 to num_rows - 1 of the inputs.
+struct IntegerLinearArguments {
+    DenseMatrix matrix;
+    QuantizedRows inputs; // in natural order
+    float* output;        // [num_rows, output_stride]
+    size_t num_rows;
+    size_t output_stride;
+    size_t first; // the outputs of this call
+    size_t last;
+    bool add_to_output;
+    float* scratch; // [kIntegerScratchFloats]
 };
 
 // The integer form of ExpertGateUpArguments. hidden is quantized, too.
 struct IntegerGateUpArguments {
     Mxfp4Matrix matrix;
-    const QuantizedBlock* const* inputs; // [num_rows] -> [num_inputs / 32]
-    QuantizedBlock* hidden;              // [num_rows, hidden_stride]
+    QuantizedRows inputs; // in MXFP4's order, from first_row on
+    QuantizedRows hidden; // as inputs
+    size_t first_row;
     size_t num_rows;
-    size_t hidden_stride; // in blocks
-    size_t first;         // the hidden elements of this call, multiples of 32
+    size_t first; // the hidden elements of this call, multiples of kGroupInputs, or the end
     size_t last;
     float swiglu_limit;
+    float* scratch; // [kIntegerScratchFloats]
 };
 
 // The integer form of ExpertDownArguments.
 struct IntegerDownArguments {
     Mxfp4Matrix matrix;
-    const QuantizedBlock* const* inputs; // [num_rows] -> [num_inputs / 32]
-    float* output;                       // [num_rows, output_stride]
+    QuantizedRows inputs; // in MXFP4's order, from first_row on
+    size_t first_row;
+    float* output; // [num_rows, output_stride]
     size_t num_rows;
     size_t output_stride;
     size_t first; // the outputs of this call, multiples of 32
     size_t last;
+    float* scratch; // [kIntegerScratchFloats]
 };
 
 // output[i] += weights[0] * rows[indices[0]][i] + weights[1] * rows[indices[1]][i] ..., in this order
@@ -212,7 +249,8 @@ struct Kernels {
     void (*attention_range)(const AttentionArguments& arguments, size_t range, float* results);
     // output, from the results of num_ranges consecutive ranges that hold all positions which the rows see
     void (*attention_merge)(const AttentionArguments& arguments, const float* results, size_t num_ranges);
-    void (*quantize)(const float* input, QuantizedBlock* output, size_t size); // size a multiple of 32
+    void (*quantize)(const QuantizeArguments& arguments);
+    void (*integer_linear)(const IntegerLinearArguments& arguments);
     void (*integer_gate_up)(const IntegerGateUpArguments& arguments);
     void (*integer_down)(const IntegerDownArguments& arguments);
     void (*add_weighted_rows)(const AddWeightedRowsArguments& arguments);

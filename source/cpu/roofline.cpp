@@ -73,16 +73,22 @@ void for_each_part(ThreadPool& pool, std::span<Byte> bytes, const Use& use) {
     pool.run(num_parts, [&](size_t index, uint32_t) { use(bytes.subspan(index * part_bytes, part_bytes)); });
 }
 
-double bytes_per_second(ThreadPool& pool, const Kernels& kernels, std::span<const std::byte> bytes, double seconds) {
-    const size_t num_parts = pool.num_threads();
-    const size_t num_read = bytes.size() / num_parts / kAlignment * kAlignment * num_parts;
+// Of num_parts stretches of part_bytes each, which begin evenly spread over all bytes. The pool hands neighbours to the
+// same thread.
+double bytes_per_second(ThreadPool& pool,
+                        const Kernels& kernels,
+                        std::span<const std::byte> bytes,
+                        size_t num_parts,
+                        size_t part_bytes,
+                        double seconds) {
     std::atomic<uint64_t> sum = 0;
     const double best = fastest(seconds, [&] {
-        for_each_part(pool, bytes, [&](std::span<const std::byte> part) {
-            sum += kernels.peaks.read_memory(part.data(), part.size());
+        pool.run(num_parts, [&](size_t part, uint32_t) {
+            const size_t first = bytes.size() / num_parts * part / kAlignment * kAlignment;
+            sum += kernels.peaks.read_memory(bytes.data() + first, part_bytes);
         });
     });
-    return static_cast<double>(num_read) / best;
+    return static_cast<double>(num_parts * part_bytes) / best;
 }
 
 double read_bandwidth(ThreadPool& pool, const Kernels& kernels, double seconds) {
@@ -91,7 +97,9 @@ double read_bandwidth(ThreadPool& pool, const Kernels& kernels, double seconds) 
     const LargeBuffer buffer(std::max(std::min(kMostBytes, limit), pool.num_threads() * kAlignment));
     // Pages that nobody wrote are all one page of zeros, which caches would hold.
     for_each_part(pool, buffer.bytes(), [](std::span<std::byte> part) { std::ranges::fill(part, std::byte{1}); });
-    return bytes_per_second(pool, kernels, buffer.bytes(), seconds);
+    const size_t num_parts = pool.num_threads();
+    const size_t part_bytes = buffer.bytes().size() / num_parts / kAlignment * kAlignment;
+    return bytes_per_second(pool, kernels, buffer.bytes(), num_parts, part_bytes, seconds);
 }
 
 double operations_per_second(ThreadPool& pool, void (*loop)(size_t), size_t operations_per_round, double seconds) {
@@ -122,10 +130,11 @@ gptoss_roofline measure_roofline(ThreadPool& pool,
         operations_per_second(pool, peaks.multiply_add_int8, peaks.int8_operations_per_round, each);
     roofline.read_bytes_per_second = read_bandwidth(pool, kernels, each);
     if (mapped.size() >= kLeastMappedBytes) {
-        // The end of the file: experts, which are most of it.
-        const size_t num_bytes = std::min(mapped.size() / kAlignment * kAlignment, kMostBytes);
-        const size_t first = (mapped.size() - num_bytes) / kAlignment * kAlignment;
-        roofline.mapped_read_bytes_per_second = bytes_per_second(pool, kernels, mapped.subspan(first, num_bytes), each);
+        // From all over the file, because memory need not be alike everywhere: a part of it may be another socket's,
+        // and a part of the file in small pages. Stretches are long enough for the processor's prefetching.
+        constexpr size_t kNumParts = 128;
+        const size_t part_bytes = std::min(mapped.size(), kMostBytes) / kNumParts / kAlignment * kAlignment;
+        roofline.mapped_read_bytes_per_second = bytes_per_second(pool, kernels, mapped, kNumParts, part_bytes, each);
     }
     return roofline;
 }

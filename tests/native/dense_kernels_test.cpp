@@ -7,47 +7,11 @@
 #include "check.h"
 #include "cpu/instruction_set.h"
 #include "cpu/kernels.h"
-#include "kernel_test_data.h"
+#include "dense_test_data.h"
 
 using namespace gptoss::cpu;
 
 namespace {
-
-// A random matrix in one of the two formats.
-struct Weights {
-    size_t num_outputs;
-    size_t num_inputs;
-    std::vector<uint16_t> values; // bf16; empty: codes and scales
-    std::vector<int8_t> codes;
-    std::vector<uint16_t> scales;
-    std::vector<uint16_t> bias;
-
-    DenseMatrix view(bool with_bias = true) const {
-        return {.values = values.empty() ? nullptr : values.data(),
-                .codes = codes.data(),
-                .scales = scales.data(),
-                .bias = with_bias ? bias.data() : nullptr,
-                .num_inputs = num_inputs};
-    }
-
-    double weight(size_t output, size_t input) const {
-        const size_t index = output * num_inputs + input;
-        return values.empty() ? codes[index] * double{gptoss::half_to_float(scales[index / 32])} : bf16(values[index]);
-    }
-};
-
-Weights bf16_weights(size_t num_outputs, size_t num_inputs) {
-    return {num_outputs, num_inputs, random_bf16(num_outputs * num_inputs), {}, {}, random_bf16(num_outputs)};
-}
-
-Weights coded_weights(size_t num_outputs, size_t num_inputs) {
-    Weights weights = {num_outputs, num_inputs, {}, {}, {}, random_bf16(num_outputs)};
-    weights.codes.resize(num_outputs * num_inputs);
-    weights.scales.resize(num_outputs * num_inputs / 32);
-    std::ranges::generate(weights.codes, [] { return static_cast<int8_t>(random_bits()); });
-    std::ranges::generate(weights.scales, [] { return gptoss::float_to_half(std::fabs(normal(0.02f))); });
-    return weights;
-}
 
 const auto kFormats = {bf16_weights, coded_weights};
 
@@ -88,7 +52,7 @@ void call_linear(const Kernels& kernels,
 } // namespace
 
 TEST(a_row_of_bf16_is_exact) {
-    Weights weights = {2048, 32, std::vector<uint16_t>(65536), {}, {}, std::vector<uint16_t>(2048)};
+    DenseWeights weights = {2048, 32, std::vector<uint16_t>(65536), {}, {}, std::vector<uint16_t>(2048)};
     for (size_t i = 0; i < weights.values.size(); i++) {
         weights.values[i] = static_cast<uint16_t>(i);
     }
@@ -111,7 +75,7 @@ TEST(a_row_of_codes_is_exact_for_every_code_and_scale) {
             scales.push_back(static_cast<uint16_t>(bits));
         }
     }
-    Weights weights = {scales.size(), 32, {}, std::vector<int8_t>(scales.size() * 32), scales, {}};
+    DenseWeights weights = {scales.size(), 32, {}, std::vector<int8_t>(scales.size() * 32), scales, {}};
     weights.bias.resize(weights.num_outputs);
     for (size_t i = 0; i < weights.codes.size(); i++) {
         weights.codes[i] = static_cast<int8_t>(i);
@@ -132,7 +96,7 @@ TEST(linear_is_a_matrix_product_with_bias) {
     for (const Kernels* const kernels : available_kernels()) {
         for (const auto format : kFormats) {
             for (const size_t num_inputs : {32, 96, 2880}) {
-                const Weights weights = format(kNumOutputs, num_inputs);
+                const DenseWeights weights = format(kNumOutputs, num_inputs);
                 for (const size_t num_rows : {1, 2, 3, 4, 5, 6, 7, 8, 15, 16, 17, 48, 50}) {
                     const std::vector<float> input = random_floats(num_rows * num_inputs);
                     const bool with_bias = num_rows % 2 == 1;
@@ -169,7 +133,7 @@ TEST(linear_gives_the_same_bits_however_the_work_is_cut) {
     constexpr size_t kNumOutputs = 83;
     for (const auto format : kFormats) {
         for (const size_t num_inputs : {32, 160, 4096}) {
-            const Weights weights = format(kNumOutputs, num_inputs);
+            const DenseWeights weights = format(kNumOutputs, num_inputs);
             const std::vector<float> input = random_floats(85 * num_inputs);
             const std::vector<const float*> rows = row_pointers(input, num_inputs);
             for (const Kernels* const kernels : available_kernels()) {

@@ -21,10 +21,10 @@ TEST(the_highest_logits_are_chosen_and_the_lowest_index_on_a_tie) {
         CHECK_EQUAL(groups.groups()[i].expert, experts[i]);
         CHECK_EQUAL(groups.groups()[i].end, ends[i]);
     }
-    CHECK_EQUAL(groups.row_of(0), size_t{1}); // expert 0
-    CHECK_EQUAL(groups.row_of(1), size_t{0}); // expert 1: rows in order
-    CHECK_EQUAL(groups.row_of(2), size_t{1});
-    CHECK_EQUAL(groups.row_of(3), size_t{0}); // expert 2
+    CHECK_EQUAL(groups.rows()[0], uint32_t{1}); // expert 0
+    CHECK_EQUAL(groups.rows()[1], uint32_t{0}); // expert 1: rows in order
+    CHECK_EQUAL(groups.rows()[2], uint32_t{1});
+    CHECK_EQUAL(groups.rows()[3], uint32_t{0}); // expert 2
 }
 
 TEST(weights_are_the_softmax_of_the_chosen_logits) {
@@ -59,7 +59,7 @@ TEST(every_choice_is_in_the_group_of_its_expert) {
             float previous = std::numeric_limits<float>::infinity();
             for (size_t k = 0; k < 4; k++) {
                 const uint32_t assignment = groups.assignments_of(row)[k];
-                CHECK_EQUAL(groups.row_of(assignment), row);
+                CHECK_EQUAL(groups.rows()[assignment], row);
                 const float logit = logits[row * 32 + expert_of[assignment]];
                 CHECK(logit <= previous); // descending logits
                 previous = logit;

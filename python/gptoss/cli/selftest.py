@@ -106,8 +106,12 @@ def _run_all(arguments: argparse.Namespace, line: ProgressLine) -> Report:
                 file=sys.stderr,
             )
     machine = describe_machine(backend)
+    # A GPU is compared with the most exact there is; the CPU backend with itself, as it is used.
     reference = Model(
-        arguments.model, backend="cpu", threads=None if backend == "metal" else 1, precision="exact"
+        arguments.model,
+        backend="cpu",
+        threads=None if backend == "metal" else 1,
+        precision="exact" if backend == "metal" else "default",
     )
     report = Report(
         machine=machine,

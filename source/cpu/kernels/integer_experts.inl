@@ -1,4 +1,4 @@
-// Experts with quantized activations: products, biases and SwiGLU of 64 outputs at a time.
+// Experts with quantized activations: products, biases and SwiGLU.
 
 namespace gptoss::cpu {
 namespace {
@@ -11,57 +11,59 @@ GPTOSS_INLINE Floats swiglu_lanes(Floats gate, Floats up, float limit) {
     return gate / (exponential(gate * -1.702f) + 1.0f) * (up + 1.0f);
 }
 
-// Calls use(output, num_outputs, row, sums) for every row and [first, last) cut into panels; sums have their biases.
-template <class Use>
-GPTOSS_INLINE void for_each_panel(const Mxfp4Matrix& matrix,
-                                  const QuantizedBlock* const* inputs,
-                                  size_t num_inputs,
-                                  size_t first,
-                                  size_t last,
-                                  const Use& use) {
-    alignas(64) float sums[kPanelRows * kPanelOutputs];
-    for (size_t output = first; output < last; output += kPanelOutputs) {
-        const size_t num_outputs = last - output < kPanelOutputs ? last - output : kPanelOutputs;
-        for (size_t input = 0; input < num_inputs; input += kPanelRows) {
-            const size_t left = num_inputs - input;
-            const size_t num_rows = left < kPanelRows ? left : kPanelRows;
-            multiply_panel(matrix, output, num_outputs, inputs + input, num_rows, sums);
-            for (size_t row = 0; row < num_rows; row++) {
-                float* const row_sums = sums + row * kPanelOutputs;
-                for (size_t i = 0; i < num_outputs; i += kLanes) {
-                    store(row_sums + i, load<Floats>(row_sums + i) + load_bf16(matrix.bias + output + i));
-                }
-                use(output, num_outputs, input + row, row_sums);
-            }
-        }
-    }
-}
+// Rows that go through together: their sums, and the hidden elements that wait for the rest of their group, share the
+// scratch.
+constexpr size_t kIntegerExpertRows = kIntegerScratchFloats / (kIntegerPanel + kGroupInputs);
 
 void integer_gate_up(const IntegerGateUpArguments& arguments) {
-    for_each_panel(arguments.matrix, arguments.inputs, arguments.num_rows, 2 * arguments.first, 2 * arguments.last,
-                   [&](size_t output, size_t, size_t row, const float* sums) {
-                       // 32 gates and ups in turn become a block of hidden elements.
-                       float gates[32];
-                       float ups[32];
-                       for (size_t i = 0; i < 32; i++) {
-                           gates[i] = sums[2 * i];
-                           ups[i] = sums[2 * i + 1];
-                       }
-                       float hidden[32];
-                       for (size_t i = 0; i < 32; i += kLanes) {
-                           store(hidden + i,
-                                 swiglu_lanes(load<Floats>(gates + i), load<Floats>(ups + i), arguments.swiglu_limit));
-                       }
-                       quantize_block(hidden, arguments.hidden[row * arguments.hidden_stride + output / 64]);
-                   });
+    const Mxfp4Integers weights = {arguments.matrix, arguments.matrix.num_inputs};
+    const uint16_t* const bias = arguments.matrix.bias;
+    float* const scratch_hidden = arguments.scratch;
+    float* const scratch_sums = scratch_hidden + kIntegerExpertRows * kGroupInputs;
+    for_each_part(arguments.num_rows, kIntegerExpertRows, [&](size_t first_row, size_t num_rows) {
+        const RowsOfGroups rows = {arguments.inputs, arguments.first_row + first_row};
+        for (size_t first = arguments.first; first < arguments.last; first += kGroupInputs) {
+            const size_t left = arguments.last - first;
+            const size_t count = left < kGroupInputs ? left : kGroupInputs;
+            for_each_panel(weights, rows, num_rows, 2 * first, 2 * (first + count), scratch_sums,
+                           [&](size_t output, size_t num_outputs, size_t row, const float* sums) {
+                               float* const hidden = scratch_hidden + row * kGroupInputs + output / 2 - first;
+                               for (size_t i = 0; i < num_outputs; i += 2 * kLanes) {
+                                   const Floats low = load<Floats>(sums + i) + load_bf16(bias + output + i);
+                                   const Floats high =
+                                       load<Floats>(sums + i + kLanes) + load_bf16(bias + output + i + kLanes);
+                                   // Gates and ups come in turn.
+                                   const Floats gate = __builtin_shufflevector(low, high, 0, 2, 4, 6, 8, 10, 12, 14, 16,
+                                                                               18, 20, 22, 24, 26, 28, 30);
+                                   const Floats up = __builtin_shufflevector(low, high, 1, 3, 5, 7, 9, 11, 13, 15, 17,
+                                                                             19, 21, 23, 25, 27, 29, 31);
+                                   store(hidden + i / 2, swiglu_lanes(gate, up, arguments.swiglu_limit));
+                               }
+                           });
+            const QuantizedRows& to = arguments.hidden;
+            for (size_t row = 0; row < num_rows; row++) {
+                const size_t place = first / kGroupInputs * to.num_rows + arguments.first_row + first_row + row;
+                to.scales[place] = quantize_group(scratch_hidden + row * kGroupInputs, count / 32, CodeOrder::mxfp4,
+                                                  to.codes + place * kGroupInputs);
+            }
+        }
+    });
 }
 
 void integer_down(const IntegerDownArguments& arguments) {
-    for_each_panel(arguments.matrix, arguments.inputs, arguments.num_rows, arguments.first, arguments.last,
-                   [&](size_t output, size_t num_outputs, size_t row, const float* sums) {
-                       memcpy(arguments.output + row * arguments.output_stride + output, sums,
-                              num_outputs * sizeof(float));
-                   });
+    const Mxfp4Integers weights = {arguments.matrix, arguments.matrix.num_inputs};
+    const uint16_t* const bias = arguments.matrix.bias;
+    for_each_part(arguments.num_rows, kIntegerExpertRows, [&](size_t first_row, size_t num_rows) {
+        const RowsOfGroups rows = {arguments.inputs, arguments.first_row + first_row};
+        for_each_panel(weights, rows, num_rows, arguments.first, arguments.last, arguments.scratch,
+                       [&](size_t output, size_t num_outputs, size_t row, const float* sums) {
+                           float* const to = arguments.output + (first_row + row) * arguments.output_stride + output;
+                           prefetch_output(to, arguments.output_stride, num_outputs, num_rows - row);
+                           for (size_t i = 0; i < num_outputs; i += kLanes) {
+                               store(to + i, load<Floats>(sums + i) + load_bf16(bias + output + i));
+                           }
+                       });
+    });
 }
 
 void add_weighted_rows(const AddWeightedRowsArguments& arguments) {

@@ -1,226 +1,307 @@
-// Products of MXFP4 weights with quantized activations.
+// Products of weights of any format with quantized activations.
 //
-// The products of a block of 32 inputs are summed as integers, exactly, and the blocks' sums, times their scales, are
-// added in ascending order in fp32. So a value does not depend on how its integers were summed, and all forms below,
-// whether they keep the unpacked weights in registers or in the first-level cache, give the same bits.
+// The products of a group of 128 inputs, or of half of one where weights are dense, are summed as integers, exactly,
+// and these sums, times their scales, are added in ascending order in fp32. So a value does not depend on how its
+// integers were summed, and the two forms below, a lane for each output or a lane for each input, give the same bits.
 
 namespace gptoss::cpu {
 namespace {
 
-// sums[lane] += two weights of the output . two activations
-GPTOSS_INLINE LaneInts dot_pair(LaneInts sums, LaneShorts weights, const int16_t* activations) {
-    const LaneInts pair = LaneInts{} + load<int32_t>(activations);
-#if defined(__AVX512VNNI__)
-    return (LaneInts)_mm512_dpwssd_epi32((__m512i)sums, (__m512i)weights, (__m512i)pair);
-#elif defined(__AVX512F__)
-    return sums + (LaneInts)_mm512_madd_epi16((__m512i)weights, (__m512i)pair);
-#elif defined(__AVX2__)
-    return sums + (LaneInts)_mm256_madd_epi16((__m256i)weights, (__m256i)pair);
-#elif defined(__SSE2__)
-    return sums + (LaneInts)_mm_madd_epi16((__m128i)weights, (__m128i)pair);
-#elif defined(GPTOSS_NEON)
-    const int32x4_t low = vmull_s16(vget_low_s16((int16x8_t)weights), vget_low_s16((int16x8_t)pair));
-    const int32x4_t high = vmull_high_s16((int16x8_t)weights, (int16x8_t)pair);
-    return sums + (LaneInts)vpaddq_s32(low, high);
-#else
-    (void)pair;
-    for (size_t lane = 0; lane < kOutputLanes; lane++) {
-        sums[lane] += weights[2 * lane] * activations[0] + weights[2 * lane + 1] * activations[1];
-    }
-    return sums;
-#endif
-}
-
-// The tile of the products that are summed in registers: kTileVectors registers of outputs by kTileRows rows.
+// The tile of the products that are summed in registers: vectors of outputs by rows.
 #if defined(__AVX512F__)
 constexpr size_t kIntegerTileVectors = 4; // 24 sums, 4 weights and an activation in 32 registers
 constexpr size_t kIntegerTileRows = 6;
-#elif defined(__AVX2__)
-constexpr size_t kIntegerTileVectors = 2; // 8 sums, 2 weights, an activation and 2 temporaries in 16
-constexpr size_t kIntegerTileRows = 4;
 #else
-constexpr size_t kIntegerTileVectors = 2;
+constexpr size_t kIntegerTileVectors = 2; // 8 sums, 2 weights, an activation and temporaries in 16
 constexpr size_t kIntegerTileRows = 4;
 #endif
-
-constexpr size_t kPanelOutputs = 64;                           // outputs whose weights are unpacked together
-constexpr size_t kPanelVectors = kPanelOutputs / kOutputLanes; // registers of them
-constexpr size_t kPanelBlocks = 4;                             // blocks of inputs that are unpacked together: 16 KB
-constexpr size_t kPanelRows = 128;                             // rows that share an unpacked panel
-constexpr size_t kFewRows = 4;                                 // so few rows use the weights in registers
-static_assert(kScaleBlocks % kPanelBlocks == 0);
-
-// sums[row][lane] = weights[output + lane] . rows[row] for kRows rows at once.
-template <size_t kRows>
-GPTOSS_INLINE void multiply_few_rows(const Mxfp4Matrix& matrix,
-                                     size_t output,
-                                     const QuantizedBlock* const* rows,
-                                     float* sums) { // [kRows, kPanelOutputs]
-    const size_t num_blocks = matrix.num_inputs / kMxfp4Block;
-    const size_t row_bytes = num_blocks * 16;
-    const uint8_t* const weights = matrix.blocks + output * row_bytes;
-    const uint8_t* const scale_rows = matrix.scales + output * num_blocks;
-    // What the next call reads lies right behind: it is on its way when that call begins.
-    const uint8_t* const next = weights + kOutputLanes * row_bytes;
-    const uint8_t* const next_scales = scale_rows + kOutputLanes * num_blocks;
-    LaneFloats totals[kRows] = {};
-    for (size_t chunk = 0; chunk < num_blocks; chunk += kScaleBlocks) {
-        LaneFloats scales[kScaleBlocks];
-        unpack_scales<1>(scale_rows, num_blocks, chunk, scales);
-        const size_t left = num_blocks - chunk;
-        const size_t count = left < kScaleBlocks ? left : kScaleBlocks;
-        for (size_t i = 0; i < count; i++) {
-            const size_t block = chunk + i;
-            const uint8_t* const ahead = next + block * 16 * kOutputLanes;
-            for (size_t line = 0; line < 16 * kOutputLanes; line += 64) {
-                __builtin_prefetch(ahead + line, 0, 2);
-            }
-            __builtin_prefetch(next_scales + block * kOutputLanes, 0, 2);
-            LaneShorts pairs[16];
-            unpack_block(weights + block * 16, row_bytes, pairs);
-            for (size_t row = 0; row < kRows; row++) {
-                const QuantizedBlock& input = rows[row][block];
-                // Two chains, because each product waits for the one before it.
-                LaneInts even = LaneInts{} + input.offset;
-                LaneInts odd = {};
-                for (size_t j = 0; j < 16; j += 2) {
-                    even = dot_pair(even, pairs[j], input.codes + 2 * j);
-                    odd = dot_pair(odd, pairs[j + 1], input.codes + 2 * j + 2);
-                }
-                totals[row] += __builtin_convertvector(even + odd, LaneFloats) * (scales[i] * input.scale);
-            }
-        }
-    }
-    for (size_t row = 0; row < kRows; row++) {
-        store(sums + row * kPanelOutputs, totals[row]);
-    }
-}
-
-// kIntegerTileOutputs outputs of a part of a panel.
-struct alignas(64) UnpackedTile {
-    LaneShorts pairs[kPanelBlocks][16][kIntegerTileVectors];
-    LaneFloats scales[kScaleBlocks][kIntegerTileVectors];
-};
 constexpr size_t kIntegerTileOutputs = kIntegerTileVectors * kOutputLanes;
-constexpr size_t kPanelTiles = kPanelOutputs / kIntegerTileOutputs;
+constexpr size_t kPanelTiles = kIntegerPanel / kIntegerTileOutputs;
 
-// sums[row][output] += tile[output] . rows[row], over num_blocks blocks from first_block on
-template <size_t kRows>
-GPTOSS_INLINE void multiply_tile(const UnpackedTile& tile,
-                                 size_t num_blocks,
-                                 const QuantizedBlock* const* rows,
-                                 size_t first_block,
-                                 float* sums) { // [kRows, kPanelOutputs]
-    const QuantizedBlock* inputs[kRows];
-    for (size_t row = 0; row < kRows; row++) {
-        inputs[row] = rows[row] + first_block;
-    }
-    const LaneFloats(*scales)[kIntegerTileVectors] = tile.scales + first_block % kScaleBlocks;
-    for (size_t block = 0; block < num_blocks; block++) {
-        LaneInts dots[kRows][kIntegerTileVectors];
-        for (size_t row = 0; row < kRows; row++) {
-            for (size_t vector = 0; vector < kIntegerTileVectors; vector++) {
-                dots[row][vector] = LaneInts{} + inputs[row][block].offset;
-            }
+// The rows of quantized activations that go through together.
+struct RowsOfGroups {
+    const QuantizedRows& rows;
+    size_t first;
+
+    template <size_t kRows>
+    GPTOSS_INLINE_MEMBER void inputs(size_t group, const int16_t* (&result)[kRows]) const {
+        for (size_t i = 0; i < kRows; i++) {
+            result[i] = rows.codes + place(group, i) * kGroupInputs;
         }
+    }
+    GPTOSS_INLINE_MEMBER float scale(size_t group, size_t i) const { return rows.scales[place(group, i)]; }
+
+    GPTOSS_INLINE_MEMBER size_t place(size_t group, size_t i) const { return group * rows.num_rows + first + i; }
+};
+
+// Calls use(group, num_blocks) for the groups of a row; num_blocks is a constant for all but the last one.
+template <class Use>
+GPTOSS_INLINE void for_each_group(size_t num_blocks, const Use& use) {
+    size_t group = 0;
+    for (; (group + 1) * kGroupBlocks <= num_blocks; group++) {
+        use(group, kGroupBlocks);
+    }
+    if (group * kGroupBlocks < num_blocks) {
+        use(group, num_blocks - group * kGroupBlocks);
+    }
+}
+
+// ---- Few rows: lane = input
+
+// sums[row][lane] = weights[output + lane] . rows[row] for kRows rows and kOutputLanes outputs at once.
+template <size_t kRows>
+GPTOSS_INLINE void multiply_lanes(const Mxfp4Integers& weights, size_t output, const RowsOfGroups& rows, float* sums) {
+    LaneFloats totals[kRows] = {};
+    LaneWords scale_bytes[4];
+    for_each_group(weights.num_inputs / 32, [&](size_t group, size_t num_blocks) GPTOSS_INLINE_LAMBDA {
+        if (group % 4 == 0) {
+            weights.load_scales(output, group, scale_bytes);
+        }
+        const int16_t* inputs[kRows];
+        rows.inputs(group, inputs);
+        LaneWords dots[kRows];
+        const LaneFloats scales =
+            weights.multiply_rows(output, group, num_blocks, scale_bytes[group % 4], inputs, dots);
+        for (size_t row = 0; row < kRows; row++) {
+            totals[row] = add_scaled(totals[row], (LaneInts)dots[row], scales * rows.scale(group, row));
+        }
+    });
+    for (size_t row = 0; row < kRows; row++) {
+        store(sums + row * kIntegerPanel, totals[row]);
+    }
+}
+
+// Four outputs after four: their rows are long.
+template <size_t kRows, class Source>
+GPTOSS_INLINE void multiply_lanes(const DenseIntegers<Source>& weights,
+                                  size_t output,
+                                  const RowsOfGroups& rows,
+                                  float* sums) {
+    for (size_t four = 0; four < kOutputLanes; four += 4) {
+        LaneFloats totals[kRows] = {};
+        for_each_group(weights.num_inputs / 32, [&](size_t group, size_t num_blocks) GPTOSS_INLINE_LAMBDA {
+            const int16_t* inputs[kRows];
+            rows.inputs(group, inputs);
+            typename Source::Group integers;
+            weights.prepare(output + four, group, num_blocks, integers);
+            const size_t ahead = weights.ahead(output + four, group);
+#pragma GCC unroll 4
+            for (size_t i = 0; i < 4; i++) {
+                weights.source.prefetch(ahead + i * weights.num_inputs);
+            }
+            constexpr size_t kSumInputs = kSumClasses<CodeOrder::natural> * kClassInputs;
+#pragma GCC unroll 4
+            for (size_t first = 0; first < num_blocks * 32; first += kSumInputs) {
+                const size_t left = num_blocks * 32 - first;
+                const size_t last = first + (left < kSumInputs ? left : kSumInputs);
+                LaneWords dots[kRows][4];
+#pragma GCC unroll 4
+                for (size_t i = 0; i < 4; i++) {
+                    LaneInts sum[kRows] = {};
 #pragma GCC unroll 16
-        for (size_t i = 0; i < 16; i++) {
-            for (size_t row = 0; row < kRows; row++) {
-                for (size_t vector = 0; vector < kIntegerTileVectors; vector++) {
-                    dots[row][vector] =
-                        dot_pair(dots[row][vector], tile.pairs[block][i][vector], inputs[row][block].codes + 2 * i);
+                    for (size_t input = first; input < last; input += kRegisterInputs) {
+                        const LaneShorts codes = weights.source.integers(integers, i, input);
+                        for (size_t row = 0; row < kRows; row++) {
+                            sum[row] = add_pair_products(sum[row], codes, load<LaneShorts>(inputs[row] + input));
+                        }
+                    }
+                    for (size_t row = 0; row < kRows; row++) {
+                        dots[row][i] = (LaneWords)sum[row];
+                    }
+                }
+                for (size_t row = 0; row < kRows; row++) {
+                    const LaneWords dot =
+                        combine_all_quarters(combine_within_quarters(dots[row], AddLanes{}), AddLanes{});
+                    totals[row] = add_scaled(totals[row], (LaneInts)dot, integers.scales * rows.scale(group, row));
+                }
+            }
+        });
+        for (size_t row = 0; row < kRows; row++) {
+            memcpy(sums + row * kIntegerPanel + four, &totals[row], 16);
+        }
+    }
+}
+
+template <size_t kRows, class Weights>
+GPTOSS_INLINE void multiply_few_rows(
+    const Weights& weights, size_t output, size_t num_outputs, const RowsOfGroups& rows, float* sums) {
+    for (size_t i = 0; i < num_outputs; i += kOutputLanes) {
+        multiply_lanes<kRows>(weights, output + i, rows, sums + i);
+    }
+}
+
+// ---- Many rows: lane = output, so that a sum over inputs needs no sum over lanes; the file's rows are transposed as
+// they are unpacked.
+
+// kIntegerTileOutputs outputs of a group.
+struct alignas(64) UnpackedTile {
+    LaneShorts pairs[kGroupInputs / 2][kIntegerTileVectors];
+    LaneFloats scales[kIntegerTileVectors];
+};
+
+// sums[row][output] += tile[output] . rows[row]; num_pairs pairs of inputs in each of num_classes classes.
+template <size_t kRows, CodeOrder kOrder>
+GPTOSS_INLINE void multiply_tile(const UnpackedTile& tile,
+                                 size_t num_classes,
+                                 size_t num_pairs,
+                                 const RowsOfGroups& rows,
+                                 size_t group,
+                                 size_t first_row,
+                                 float* sums) { // [kRows, kIntegerPanel]
+    // Rows lie side by side: one pointer leaves registers to the rest.
+    const int16_t* const inputs = rows.rows.codes + rows.place(group, first_row) * kGroupInputs;
+    // An integer sum is of as many classes as it has room for.
+    for (size_t first_class = 0; first_class < num_classes; first_class += kSumClasses<kOrder>) {
+        // Scales are to be loaded for each sum: their products are as many as the registers' sums, and computed ahead
+        // of the loop they would drive these out.
+        asm volatile("" ::: "memory");
+        LaneInts dots[kRows][kIntegerTileVectors] = {};
+        const size_t left = num_classes - first_class;
+        const size_t last_class = first_class + (left < kSumClasses<kOrder> ? left : kSumClasses<kOrder>);
+        for (size_t c = first_class; c < last_class; c++) {
+            const LaneShorts(*const pairs)[kIntegerTileVectors] = tile.pairs + c * 16;
+#pragma GCC unroll 4
+            for (size_t i = 0; i < num_pairs; i++) {
+                for (size_t row = 0; row < kRows; row++) {
+                    int32_t pair;
+                    memcpy(&pair, inputs + row * kGroupInputs + c * kClassInputs + 2 * i, sizeof(pair));
+                    const LaneShorts input = (LaneShorts)(LaneInts{} + pair);
+                    for (size_t vector = 0; vector < kIntegerTileVectors; vector++) {
+                        dots[row][vector] = add_pair_products(dots[row][vector], pairs[i][vector], input);
+                    }
                 }
             }
         }
         for (size_t row = 0; row < kRows; row++) {
+            const float row_scale = rows.scale(group, first_row + row);
             for (size_t vector = 0; vector < kIntegerTileVectors; vector++) {
-                float* const sum = sums + row * kPanelOutputs + vector * kOutputLanes;
-                const LaneFloats scale = scales[block][vector] * inputs[row][block].scale;
-                store(sum, load<LaneFloats>(sum) + __builtin_convertvector(dots[row][vector], LaneFloats) * scale);
+                float* const sum = sums + row * kIntegerPanel + vector * kOutputLanes;
+                const LaneFloats scale = tile.scales[vector] * row_scale;
+                store(sum, add_scaled(load<LaneFloats>(sum), dots[row][vector], scale));
             }
         }
     }
 }
 
-// Calls multiply_tile for rows[first..) in steps of kRows.
-template <size_t kRows>
-GPTOSS_INLINE size_t multiply_tile_rows(const UnpackedTile& tile,
-                                        size_t num_blocks,
-                                        const QuantizedBlock* const* rows,
-                                        size_t row,
-                                        size_t num_rows,
-                                        size_t first_block,
-                                        float* sums) {
-    for (; row + kRows <= num_rows; row += kRows) {
-        multiply_tile<kRows>(tile, num_blocks, rows + row, first_block, sums + row * kPanelOutputs);
-    }
-    return row;
-}
-
-// sums[row][output] = weights[first_output + output] . rows[row] for up to kPanelOutputs outputs, a multiple of
-// kOutputLanes, and up to kPanelRows rows.
-static void multiply_panel(const Mxfp4Matrix& matrix,
-                           size_t first_output,
-                           size_t num_outputs,
-                           const QuantizedBlock* const* rows,
-                           size_t num_rows,
-                           float* sums) { // [num_rows, kPanelOutputs]
-    if (num_rows <= kFewRows) {
-        for (size_t output = 0; output < num_outputs; output += kOutputLanes) {
-            switch (num_rows) {
-                case 1:
-                    multiply_few_rows<1>(matrix, first_output + output, rows, sums + output);
-                    break;
-                case 2:
-                    multiply_few_rows<2>(matrix, first_output + output, rows, sums + output);
-                    break;
-                case 3:
-                    multiply_few_rows<3>(matrix, first_output + output, rows, sums + output);
-                    break;
-                default:
-                    multiply_few_rows<4>(matrix, first_output + output, rows, sums + output);
-                    break;
-            }
-        }
-        return;
-    }
-
+// sums[row][output] = weights[output + ...] . rows[row] for up to kIntegerPanel outputs
+template <class Weights>
+static void multiply_many_rows(const Weights& weights,
+                               size_t output,
+                               size_t num_outputs,
+                               const RowsOfGroups& rows,
+                               size_t num_rows,
+                               float* sums) { // [num_rows, kIntegerPanel]
     UnpackedTile tiles[kPanelTiles];
-    if (num_outputs < kPanelOutputs) {
+    if (num_outputs < kIntegerPanel) {
         memset(tiles, 0, sizeof(tiles)); // a tile's outputs that are not there
     }
-    memset(sums, 0, num_rows * kPanelOutputs * sizeof(float));
-    const size_t num_blocks = matrix.num_inputs / kMxfp4Block;
-    const size_t row_bytes = num_blocks * 16;
-    for (size_t first = 0; first < num_blocks; first += kPanelBlocks) {
-        const size_t left = num_blocks - first;
-        const size_t count = left < kPanelBlocks ? left : kPanelBlocks;
-        for (size_t output = 0; output < num_outputs; output += kOutputLanes) {
-            UnpackedTile& tile = tiles[output / kIntegerTileOutputs];
-            const size_t vector = output % kIntegerTileOutputs / kOutputLanes;
-            const uint8_t* const weights = matrix.blocks + (first_output + output) * row_bytes + first * 16;
-            if (first % kScaleBlocks == 0) {
-                unpack_scales<kIntegerTileVectors>(matrix.scales + (first_output + output) * num_blocks, num_blocks,
-                                                   first, &tile.scales[0][vector]);
+    memset(sums, 0, num_rows * kIntegerPanel * sizeof(float));
+    LaneWords scale_bytes[kIntegerPanel / kOutputLanes][4];
+    // Tiles of nearly the same height: with five rows or more, none has less than two. Divisions for each tile took 4 %
+    // of the time, so there are none below.
+    const size_t num_tiles = (num_rows + kIntegerTileRows - 1) / kIntegerTileRows;
+    const size_t height = num_rows / num_tiles;
+    const size_t num_higher = num_rows % num_tiles;
+    for_each_group(weights.num_inputs / 32, [&](size_t group, size_t num_blocks) GPTOSS_INLINE_LAMBDA {
+        for (size_t i = 0; i < num_outputs; i += kOutputLanes) {
+            UnpackedTile& tile = tiles[i / kIntegerTileOutputs];
+            const size_t vector = i % kIntegerTileOutputs / kOutputLanes;
+            LaneWords(&bytes)[4] = scale_bytes[i / kOutputLanes];
+            if (group % 4 == 0) {
+                weights.load_scales(output + i, group, bytes);
             }
-            for (size_t block = 0; block < count; block++) {
-                LaneShorts pairs[16];
-                unpack_block(weights + block * 16, row_bytes, pairs);
-                for (size_t i = 0; i < 16; i++) {
-                    tile.pairs[block][i][vector] = pairs[i];
+            weights.template unpack_lanes<kIntegerTileVectors>(output + i, group, num_blocks, bytes[group % 4],
+                                                               &tile.pairs[0][vector], tile.scales[vector]);
+        }
+        const size_t num_classes = Weights::kOrder == CodeOrder::natural ? num_blocks : 4;
+        const size_t num_pairs = Weights::kOrder == CodeOrder::natural ? 16 : 4 * num_blocks;
+        // A few between tiles: all at once would keep the processor from loading what it needs now.
+        size_t num_prefetched = 0;
+        size_t num_due = 0;
+        for (size_t i = 0; i < num_outputs; i += kIntegerTileOutputs) {
+            const UnpackedTile& tile = tiles[i / kIntegerTileOutputs];
+            size_t row = 0;
+            for (size_t t = 0; t < num_tiles; t++) {
+                const size_t tile_rows = height + (t < num_higher);
+                float* const tile_sums = sums + row * kIntegerPanel + i;
+                for (num_due += num_outputs; num_prefetched * num_tiles * kPanelTiles < num_due; num_prefetched++) {
+                    weights.prefetch_later(output + num_prefetched, group, num_outputs);
                 }
-            }
-            // The next panel's.
-            for (size_t row = 0; row < kOutputLanes; row++) {
-                __builtin_prefetch(weights + (num_outputs + row) * row_bytes, 0, 2);
+                switch (tile_rows) {
+                    case 2:
+                        multiply_tile<2, Weights::kOrder>(tile, num_classes, num_pairs, rows, group, row, tile_sums);
+                        break;
+                    case 3:
+                        multiply_tile<3, Weights::kOrder>(tile, num_classes, num_pairs, rows, group, row, tile_sums);
+                        break;
+                    case 4:
+                        multiply_tile<4, Weights::kOrder>(tile, num_classes, num_pairs, rows, group, row, tile_sums);
+                        break;
+                    case 5:
+                        multiply_tile<5, Weights::kOrder>(tile, num_classes, num_pairs, rows, group, row, tile_sums);
+                        break;
+                    default:
+                        multiply_tile<kIntegerTileRows, Weights::kOrder>(tile, num_classes, num_pairs, rows, group, row,
+                                                                         tile_sums);
+                        break;
+                }
+                row += tile_rows;
             }
         }
-        for (size_t output = 0; output < num_outputs; output += kIntegerTileOutputs) {
-            const UnpackedTile& tile = tiles[output / kIntegerTileOutputs];
-            size_t row = multiply_tile_rows<kIntegerTileRows>(tile, count, rows, 0, num_rows, first, sums + output);
-            row = multiply_tile_rows<2>(tile, count, rows, row, num_rows, first, sums + output);
-            multiply_tile_rows<1>(tile, count, rows, row, num_rows, first, sums + output);
+    });
+}
+
+// Calls use(output, num_outputs, row, sums) for all rows and [first, last) cut into panels of up to kIntegerPanel
+// outputs; sums are the products of the row with these outputs.
+template <class Weights, class Use>
+GPTOSS_INLINE void for_each_panel(const Weights& weights,
+                                  const RowsOfGroups& rows,
+                                  size_t num_rows,
+                                  size_t first,
+                                  size_t last,
+                                  float* sums, // [num_rows, kIntegerPanel]
+                                  const Use& use) {
+    for (size_t output = first; output < last; output += kIntegerPanel) {
+        const size_t num_outputs = last - output < kIntegerPanel ? last - output : kIntegerPanel;
+        switch (num_rows) {
+            case 1:
+                multiply_few_rows<1>(weights, output, num_outputs, rows, sums);
+                break;
+            case 2:
+                multiply_few_rows<2>(weights, output, num_outputs, rows, sums);
+                break;
+            case 3:
+                multiply_few_rows<3>(weights, output, num_outputs, rows, sums);
+                break;
+            case 4:
+                multiply_few_rows<4>(weights, output, num_outputs, rows, sums);
+                break;
+            default:
+                multiply_many_rows(weights, output, num_outputs, rows, num_rows, sums);
+                break;
         }
+        for (size_t row = 0; row < num_rows; row++) {
+            use(output, num_outputs, row, sums + row * kIntegerPanel);
+        }
+    }
+}
+
+// What is written to rows that are far apart waits for their cache lines: those of a later row, if there is one, are
+// fetched meanwhile.
+GPTOSS_INLINE void prefetch_output(const float* output, size_t stride, size_t num_outputs, size_t num_rows_left) {
+    constexpr size_t kRowsAhead = 8;
+    if (kRowsAhead < num_rows_left) {
+        for (size_t i = 0; i < num_outputs; i += 16) {
+            __builtin_prefetch(output + kRowsAhead * stride + i, 1, 3);
+        }
+    }
+}
+
+// Calls use(first_row, num_rows) for parts of up to max_rows rows.
+template <class Use>
+GPTOSS_INLINE void for_each_part(size_t num_rows, size_t max_rows, const Use& use) {
+    for (size_t row = 0; row < num_rows; row += max_rows) {
+        use(row, num_rows - row < max_rows ? num_rows - row : max_rows);
     }
 }
 

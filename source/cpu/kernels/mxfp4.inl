@@ -1,74 +1,10 @@
-// MXFP4 weights as 16-bit integers: lane = output, so that a sum over inputs needs no sum over lanes, and the file's
-// rows are transposed four bytes at a time as they are unpacked.
+// MXFP4 weights as 16-bit integers that share a scale in a group of 128 inputs (kernels.h).
 
 namespace gptoss::cpu {
 namespace {
 
-// Outputs in a register.
-#if defined(__AVX512F__)
-constexpr size_t kOutputLanes = 16;
-#elif defined(__AVX2__)
-constexpr size_t kOutputLanes = 8;
-#else
-constexpr size_t kOutputLanes = 4;
-#endif
-
-typedef float LaneFloats __attribute__((vector_size(4 * kOutputLanes)));
-typedef int32_t LaneInts __attribute__((vector_size(4 * kOutputLanes)));
-typedef uint32_t LaneWords __attribute__((vector_size(4 * kOutputLanes)));
-typedef uint16_t LaneShorts __attribute__((vector_size(4 * kOutputLanes))); // two inputs of each output
-
-// columns[i] has bytes 4i to 4i + 3 of sixteen bytes of each row; rows are `stride` bytes apart.
-GPTOSS_INLINE void load_columns(const uint8_t* address, size_t stride, LaneWords (&columns)[4]) {
-#if defined(__AVX512F__)
-    LaneWords rows[4]; // rows[j] holds rows j, j + 4, j + 8 and j + 12
-    for (size_t j = 0; j < 4; j++) {
-        const uint8_t* const row = address + j * stride;
-        __m512i four = _mm512_castsi128_si512(_mm_loadu_si128((const __m128i*)row));
-        four = _mm512_maskz_inserti32x4(kAllLanes, four, _mm_loadu_si128((const __m128i*)(row + 4 * stride)), 1);
-        four = _mm512_maskz_inserti32x4(kAllLanes, four, _mm_loadu_si128((const __m128i*)(row + 8 * stride)), 2);
-        four = _mm512_maskz_inserti32x4(kAllLanes, four, _mm_loadu_si128((const __m128i*)(row + 12 * stride)), 3);
-        rows[j] = (LaneWords)four;
-    }
-    const __m512i low01 = _mm512_maskz_unpacklo_epi32(kAllLanes, (__m512i)rows[0], (__m512i)rows[1]);
-    const __m512i high01 = _mm512_maskz_unpackhi_epi32(kAllLanes, (__m512i)rows[0], (__m512i)rows[1]);
-    const __m512i low23 = _mm512_maskz_unpacklo_epi32(kAllLanes, (__m512i)rows[2], (__m512i)rows[3]);
-    const __m512i high23 = _mm512_maskz_unpackhi_epi32(kAllLanes, (__m512i)rows[2], (__m512i)rows[3]);
-    constexpr __mmask8 kAllHalves = 0xFF;
-    columns[0] = (LaneWords)_mm512_maskz_unpacklo_epi64(kAllHalves, low01, low23);
-    columns[1] = (LaneWords)_mm512_maskz_unpackhi_epi64(kAllHalves, low01, low23);
-    columns[2] = (LaneWords)_mm512_maskz_unpacklo_epi64(kAllHalves, high01, high23);
-    columns[3] = (LaneWords)_mm512_maskz_unpackhi_epi64(kAllHalves, high01, high23);
-#elif defined(__AVX2__)
-    __m256i rows[4]; // rows[j] holds rows j and j + 4
-    for (size_t j = 0; j < 4; j++) {
-        rows[j] =
-            _mm256_inserti128_si256(_mm256_castsi128_si256(_mm_loadu_si128((const __m128i*)(address + j * stride))),
-                                    _mm_loadu_si128((const __m128i*)(address + (j + 4) * stride)), 1);
-    }
-    const __m256i low01 = _mm256_unpacklo_epi32(rows[0], rows[1]);
-    const __m256i high01 = _mm256_unpackhi_epi32(rows[0], rows[1]);
-    const __m256i low23 = _mm256_unpacklo_epi32(rows[2], rows[3]);
-    const __m256i high23 = _mm256_unpackhi_epi32(rows[2], rows[3]);
-    columns[0] = (LaneWords)_mm256_unpacklo_epi64(low01, low23);
-    columns[1] = (LaneWords)_mm256_unpackhi_epi64(low01, low23);
-    columns[2] = (LaneWords)_mm256_unpacklo_epi64(high01, high23);
-    columns[3] = (LaneWords)_mm256_unpackhi_epi64(high01, high23);
-#else
-    uint32_t words[4][kOutputLanes];
-    for (size_t lane = 0; lane < kOutputLanes; lane++) {
-        for (size_t i = 0; i < 4; i++) {
-            memcpy(&words[i][lane], address + lane * stride + 4 * i, sizeof(uint32_t));
-        }
-    }
-    for (size_t i = 0; i < 4; i++) {
-        columns[i] = load<LaneWords>(words[i]);
-    }
-#endif
-}
-
-// Twice the value of each 4-bit code, plus 12.
-alignas(16) constexpr uint8_t kMxfp4Codes[16] = {12, 13, 14, 15, 16, 18, 20, 24, 12, 11, 10, 9, 8, 6, 4, 0};
+// Twice the value of each 4-bit code.
+alignas(16) constexpr int8_t kMxfp4Codes[16] = {0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12};
 
 GPTOSS_INLINE LaneWords mxfp4_codes(LaneWords nibbles) { // one in every byte
 #if defined(__AVX512F__)
@@ -77,32 +13,32 @@ GPTOSS_INLINE LaneWords mxfp4_codes(LaneWords nibbles) { // one in every byte
 #elif defined(__AVX2__)
     const __m256i table = _mm256_broadcastsi128_si256(_mm_load_si128((const __m128i*)kMxfp4Codes));
     return (LaneWords)_mm256_shuffle_epi8(table, (__m256i)nibbles);
+#elif defined(GPTOSS_NEON)
+    return (LaneWords)vqtbl1q_s8(vld1q_s8(kMxfp4Codes), (uint8x16_t)nibbles);
 #else
-    uint8_t bytes[sizeof(LaneWords)];
+    int8_t bytes[sizeof(LaneWords)];
     store(bytes, nibbles);
-    for (uint8_t& byte : bytes) {
+    for (int8_t& byte : bytes) {
         byte = kMxfp4Codes[byte];
     }
     return load<LaneWords>(bytes);
 #endif
 }
 
-// The codes of one block of 32 inputs of kOutputLanes rows, `stride` bytes apart, in pair order (kernels.h).
-GPTOSS_INLINE void unpack_block(const uint8_t* block, size_t stride, LaneShorts (&pairs)[16]) {
-    LaneWords columns[4];
-    load_columns(block, stride, columns);
-    for (size_t i = 0; i < 4; i++) {
-        const LaneWords even = mxfp4_codes(columns[i] & 0x0F0F0F0Fu);
-        const LaneWords odd = mxfp4_codes((columns[i] >> 4) & 0x0F0F0F0Fu);
-        pairs[4 * i] = (LaneShorts)(even & 0x00FF00FFu);
-        pairs[4 * i + 1] = (LaneShorts)even >> 8;
-        pairs[4 * i + 2] = (LaneShorts)(odd & 0x00FF00FFu);
-        pairs[4 * i + 3] = (LaneShorts)odd >> 8;
-    }
+// Bytes of codes as four classes of 16-bit integers, 256 times the codes: the low nibbles of even and of odd bytes,
+// then the high nibbles. Byte j of a block holds elements 2j and 2j + 1, so pairs of lanes hold elements (0, 4), (2,
+// 6), (1, 5) and (3, 7) of each eight: CodeOrder::mxfp4.
+GPTOSS_INLINE void mxfp4_integers(LaneWords bytes, LaneShorts (&classes)[4]) {
+    const LaneShorts low = (LaneShorts)mxfp4_codes(bytes & 0x0F0F0F0Fu);
+    const LaneShorts high = (LaneShorts)mxfp4_codes((bytes >> 4) & 0x0F0F0F0Fu);
+    classes[0] = low << 8;
+    classes[1] = low & 0xFF00;
+    classes[2] = high << 8;
+    classes[3] = high & 0xFF00;
 }
 
-// What a code of kMxfp4Codes, less 12, is multiplied by: 2^(byte - 14 - 127) / 2 for a stored scale byte. Bytes up to
-// 15 give fp32 subnormals.
+// What a code of kMxfp4Codes is multiplied by: 2^(byte - 14 - 127) / 2 for a stored scale byte. Bytes up to 15 give
+// fp32 subnormals.
 GPTOSS_INLINE LaneFloats code_scale(LaneWords bytes) {
     const LaneWords subnormal = (LaneWords{} + 128u) << (bytes & 15u);
     const LaneWords normal = (bytes - 15u) << 23;
@@ -110,40 +46,214 @@ GPTOSS_INLINE LaneFloats code_scale(LaneWords bytes) {
     return (LaneFloats)((is_normal & normal) | (~is_normal & subnormal));
 }
 
-constexpr size_t kScaleBlocks = 16; // blocks whose scales are unpacked at a time: a scale is a byte
+// The integers of a group are 128 times the codes of the block with the highest scale, and less in the others: all are
+// exact where scales differ by 2^7 at most; a weight so much smaller than the group's largest may be rounded to
+// 1/256 of a code of that block.
+struct Mxfp4Integers {
+    static constexpr CodeOrder kOrder = CodeOrder::mxfp4;
 
-// scales[i * kStride] has the scale of block first + i, for up to kScaleBlocks blocks of kOutputLanes rows.
-template <size_t kStride>
-GPTOSS_INLINE void unpack_scales(const uint8_t* rows, // of scale bytes, [kOutputLanes, num_blocks]
-                                 size_t num_blocks,
-                                 size_t first,
-                                 LaneFloats* scales) {
-    LaneWords columns[4];
-    const size_t left = num_blocks - first;
-    const size_t count = left < kScaleBlocks ? left : kScaleBlocks;
-    if (count == kScaleBlocks) {
-        load_columns(rows + first, num_blocks, columns);
-    } else {
-        // Nothing past the end of a row is read: the last one may end the file.
-        uint8_t padded[kOutputLanes][kScaleBlocks] = {};
-        if (num_blocks >= kScaleBlocks) {
-            // The last sixteen bytes, shifted: a constant size copies faster.
-            for (size_t row = 0; row < kOutputLanes; row++) {
-                uint8_t last[2 * kScaleBlocks] = {};
-                memcpy(last, rows + (row + 1) * num_blocks - kScaleBlocks, kScaleBlocks);
-                memcpy(padded[row], last + kScaleBlocks - count, kScaleBlocks);
+    Mxfp4Matrix matrix;
+    size_t num_inputs;
+
+    struct Scales {
+        LaneFloats scales;  // of the integers of each output
+        LaneWords below[4]; // how much smaller a block's exponent is than the highest one, 15 at most
+
+        // Whether no weight of the first num_blocks blocks is rounded.
+        GPTOSS_INLINE_MEMBER bool exact(size_t num_blocks) const {
+            LaneWords any = {};
+            for (size_t block = 0; block < num_blocks; block++) {
+                any |= below[block];
             }
-        } else {
-            for (size_t row = 0; row < kOutputLanes; row++) {
-                memcpy(padded[row], rows + row * num_blocks, count);
+            return !any_lane(any & 8u);
+        }
+    };
+
+    // Scale bytes of four groups from `group` on, of kOutputLanes outputs; zeros behind the last block.
+    GPTOSS_INLINE_MEMBER void load_scales(size_t output, size_t group, LaneWords (&groups)[4]) const {
+        constexpr size_t kCount = 4 * kGroupBlocks;
+        const size_t row_blocks = num_inputs / kMxfp4Block;
+        const uint8_t* const rows = matrix.scales + output * row_blocks;
+        const size_t first = group * kGroupBlocks;
+        if (first + kCount <= row_blocks) {
+            load_columns(rows + first, row_blocks, groups);
+            return;
+        }
+        // Nothing past the end of a row is read: the last one may end the file.
+        const size_t count = row_blocks - first;
+        alignas(64) uint8_t padded[kOutputLanes][kCount];
+        for (size_t row = 0; row < kOutputLanes; row++) {
+#if defined(__AVX512F__)
+            const __mmask16 some = (__mmask16)((1u << count) - 1);
+            _mm_store_si128((__m128i*)padded[row], _mm_maskz_loadu_epi8(some, rows + row * row_blocks + first));
+#else
+            memset(padded[row], 0, kCount);
+            memcpy(padded[row], rows + row * row_blocks + first, count);
+#endif
+        }
+        load_columns(padded[0], kCount, groups);
+    }
+
+    // Of kOutputLanes outputs, from their four scale bytes of a group.
+    static GPTOSS_INLINE_MEMBER Scales group_scales(LaneWords bytes) {
+        LaneWords exponents[4];
+        LaneWords highest = {};
+        for (size_t block = 0; block < 4; block++) {
+            exponents[block] = (bytes >> (uint32_t)(8 * block)) & 0xFFu;
+            highest = exponents[block] > highest ? exponents[block] : highest;
+        }
+        Scales result;
+        result.scales = code_scale(highest) * (1.0f / 128.0f);
+        for (size_t block = 0; block < 4; block++) {
+            const LaneWords below = highest - exponents[block];
+            result.below[block] = below > 15u ? LaneWords{} + 15u : below;
+        }
+        return result;
+    }
+
+    // For scale_codes(): of codes times 256, two to a word.
+    static GPTOSS_INLINE_MEMBER LaneShorts factors(LaneWords below) {
+        return (LaneShorts)(((LaneWords{} + 0x4000u) >> below) * 0x00010001u);
+    }
+
+    // kOutputLanes outputs, lane = output: pairs[(class * 16 + block * 4 + word) * kStride].
+    template <size_t kStride>
+    GPTOSS_INLINE_MEMBER void unpack_lanes(
+        size_t output, size_t group, size_t num_blocks, LaneWords bytes, LaneShorts* pairs, LaneFloats& scales) const {
+        const Scales group_scale = group_scales(bytes);
+        scales = group_scale.scales;
+        const size_t row_bytes = num_inputs / 2;
+        const uint8_t* const blocks = matrix.blocks + output * row_bytes + group * kGroupInputs / 2;
+        const bool exact = group_scale.exact(num_blocks);
+        for (size_t block = 0; block < num_blocks; block++) {
+            LaneWords columns[4];
+            load_columns(blocks + block * 16, row_bytes, columns);
+            LaneShorts* const block_pairs = pairs + block * 4 * kStride;
+            if (exact) {
+                const LaneShorts powers =
+                    (LaneShorts)(((LaneWords{} + 0x80u) >> group_scale.below[block]) * 0x00010001u);
+                for (size_t word = 0; word < 4; word++) {
+                    const LaneWords low = mxfp4_codes(columns[word] & 0x0F0F0F0Fu);
+                    const LaneWords high = mxfp4_codes((columns[word] >> 4) & 0x0F0F0F0Fu);
+                    block_pairs[word * kStride] = multiply_bytes<0>(low, powers);
+                    block_pairs[(16 + word) * kStride] = multiply_bytes<1>(low, powers);
+                    block_pairs[(32 + word) * kStride] = multiply_bytes<0>(high, powers);
+                    block_pairs[(48 + word) * kStride] = multiply_bytes<1>(high, powers);
+                }
+            } else {
+                const LaneShorts block_factors = factors(group_scale.below[block]);
+                for (size_t word = 0; word < 4; word++) {
+                    LaneShorts classes[4];
+                    mxfp4_integers(columns[word], classes);
+                    for (size_t c = 0; c < 4; c++) {
+                        block_pairs[(c * 16 + word) * kStride] = scale_codes(classes[c], block_factors);
+                    }
+                }
             }
         }
-        load_columns(padded[0], kScaleBlocks, columns);
     }
-    for (size_t i = 0; i < kScaleBlocks; i++) {
-        scales[i * kStride] = code_scale((columns[i / 4] >> (8 * (i % 4))) & 0xFFu);
+
+    // sums[row] = the integers of kOutputLanes outputs in a group, from their scale bytes, times inputs[row].
+    // lane = input while products are added up: the bytes of an output's group are next to one another.
+    template <size_t kRows>
+    GPTOSS_INLINE_MEMBER LaneFloats multiply_rows(size_t output,
+                                                  size_t group,
+                                                  size_t num_blocks,
+                                                  LaneWords bytes,
+                                                  const int16_t* const (&inputs)[kRows],
+                                                  LaneWords (&sums)[kRows]) const {
+        const Scales group_scale = group_scales(bytes);
+        // Where no weight is rounded, the scales of blocks can be applied to sums.
+        if (group_scale.exact(num_blocks)) {
+            multiply_rows<true>(output, group, num_blocks, group_scale, inputs, sums);
+        } else {
+            multiply_rows<false>(output, group, num_blocks, group_scale, inputs, sums);
+        }
+        return group_scale.scales;
     }
-}
+
+    template <bool kExact, size_t kRows>
+    GPTOSS_INLINE_MEMBER void multiply_rows(size_t output,
+                                            size_t group,
+                                            size_t num_blocks,
+                                            const Scales& group_scale,
+                                            const int16_t* const (&inputs)[kRows],
+                                            LaneWords (&sums)[kRows]) const {
+        const size_t row_bytes = num_inputs / 2;
+        const uint8_t* const blocks = matrix.blocks + output * row_bytes + group * kGroupInputs / 2;
+        const size_t num_groups = (num_inputs + kGroupInputs - 1) / kGroupInputs;
+        const size_t later = group + kGroupsAhead;
+        const uint8_t* const ahead =
+            matrix.blocks + (later < num_groups ? output * row_bytes + later * 64
+                                                : (output + kOutputLanes) * row_bytes + (later - num_groups) * 64);
+        LaneWords quads[kRows][kQuarters] = {}; // of the outputs 4q to 4q + 3, by block
+        for (size_t i = 0; i < kClassRegisters; i++) {
+            // Register i of a class has a block in each quarter.
+            LaneWords by_block[kQuarters];
+            LaneWords below[kQuarters]; // of the blocks of outputs 4q to 4q + 3
+            for (size_t q = 0; q < kQuarters; q++) {
+                by_block[q] = group_scale.below[i * kQuarters + q];
+            }
+            transpose_quarters(by_block, below);
+#pragma GCC unroll 1
+            for (size_t q = 0; q < kQuarters; q++) {
+                LaneWords dots[kRows][4];
+#pragma GCC unroll 4
+                for (size_t lane = 0; lane < 4; lane++) {
+                    if (i == 0) {
+                        __builtin_prefetch(ahead + (4 * q + lane) * row_bytes, 0, 3);
+                    }
+                    const uint8_t* const row = blocks + (4 * q + lane) * row_bytes;
+                    LaneShorts classes[4];
+                    if (num_blocks == kGroupBlocks) {
+                        mxfp4_integers(load<LaneWords>(row + i * sizeof(LaneWords)), classes);
+                    } else {
+                        uint8_t padded[kGroupInputs / 2] = {};
+                        memcpy(padded, row, num_blocks * 16);
+                        mxfp4_integers(load<LaneWords>(padded + i * sizeof(LaneWords)), classes);
+                    }
+                    if (!kExact) {
+                        // The factor of each lane's block.
+                        LaneShorts lane_factors;
+                        for (size_t j = 0; j < kRegisterInputs; j++) {
+                            lane_factors[j] = (uint16_t)(0x4000u >> below[q][j / 8 * 4 + lane]);
+                        }
+                        for (LaneShorts& integers : classes) {
+                            integers = scale_codes(integers, lane_factors);
+                        }
+                    }
+                    for (size_t r = 0; r < kRows; r++) {
+                        LaneInts sum = {};
+                        for (size_t c = 0; c < 4; c++) {
+                            const int16_t* const codes = inputs[r] + c * kClassInputs + i * kRegisterInputs;
+                            sum = add_pair_products(sum, classes[c], load<LaneShorts>(codes));
+                        }
+                        dots[r][lane] = (LaneWords)sum;
+                    }
+                }
+                for (size_t r = 0; r < kRows; r++) {
+                    if (kExact) {
+                        // 256 codes -> 128 / 2^below. A block alone may have all that a group's sum has room for, so
+                        // that 256 codes are halved while they are sums of 16 inputs (12 * 256 * 32767 * 16 < 2^31).
+                        const LaneWords quad = combine_within_quarters(dots[r], AddAndHalveLanes{}, AddLanes{});
+                        quads[r][q] += (LaneWords)((LaneInts)quad >> (LaneInts)below[q]);
+                    } else {
+                        quads[r][q] += combine_within_quarters(dots[r], AddLanes{});
+                    }
+                }
+            }
+        }
+        for (size_t r = 0; r < kRows; r++) {
+            sums[r] = combine_quarters(quads[r], AddLanes{});
+        }
+    }
+
+    // What takes the place of this group of an output in the next panel. An expert's rows are few enough for the
+    // second-level cache to keep it so long, and a group is a whole cache line only in every other row.
+    GPTOSS_INLINE_MEMBER void prefetch_later(size_t output, size_t group, size_t panel) const {
+        __builtin_prefetch(matrix.blocks + (output + panel) * (num_inputs / 2) + group * (kGroupInputs / 2), 0, 2);
+    }
+};
 
 } // namespace
 } // namespace gptoss::cpu

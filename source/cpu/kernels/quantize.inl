@@ -4,49 +4,97 @@ namespace gptoss::cpu {
 namespace {
 
 constexpr float kHighestCode = 32767.0f;
+// What a group's magnitudes may add up to before they are rounded, each by half, and their sum in fp32 by 2: then no
+// sum of products overflows, whose other factors are weights of up to 8,192 or MXFP4 integers of up to 12 * 128.
+constexpr float kHighestSum = 262144.0f - 66.0f;
+constexpr float kHighestMxfp4Sum = 1398101.0f - 66.0f;
 
-// 32 values -> their block. A value that is not finite makes the whole block so: it shows in every output.
-GPTOSS_INLINE void quantize_block(const float* input, QuantizedBlock& block) {
-    const Floats first = load<Floats>(input);
-    const Floats second = load<Floats>(input + kLanes);
-    // As integers the bits of magnitudes are in the order of the magnitudes, with NaN above infinity.
-    const Ints first_bits = (Ints)first & 0x7FFFFFFF;
-    const Ints second_bits = (Ints)second & 0x7FFFFFFF;
-    const Ints highest_lanes = (Ints)select(first_bits > second_bits, (Floats)first_bits, (Floats)second_bits);
-    int32_t highest_bits = highest_lanes[0];
-    for (size_t lane = 1; lane < kLanes; lane++) {
-        highest_bits = highest_lanes[lane] > highest_bits ? highest_lanes[lane] : highest_bits;
-    }
-    float highest;
-    memcpy(&highest, &highest_bits, sizeof(highest));
+GPTOSS_INLINE int32_t highest_lane(Ints values) {
+    typedef int32_t HalfOfInts __attribute__((vector_size(32)));
+    typedef int32_t QuarterOfInts __attribute__((vector_size(16)));
+    const HalfOfInts low_half = __builtin_shufflevector(values, values, 0, 1, 2, 3, 4, 5, 6, 7);
+    const HalfOfInts high_half = __builtin_shufflevector(values, values, 8, 9, 10, 11, 12, 13, 14, 15);
+    const HalfOfInts half = low_half > high_half ? low_half : high_half;
+    const QuarterOfInts low = __builtin_shufflevector(half, half, 0, 1, 2, 3);
+    const QuarterOfInts high = __builtin_shufflevector(half, half, 4, 5, 6, 7);
+    const QuarterOfInts quarter = low > high ? low : high;
+    const int32_t even = quarter[0] > quarter[2] ? quarter[0] : quarter[2];
+    const int32_t odd = quarter[1] > quarter[3] ? quarter[1] : quarter[3];
+    return even > odd ? even : odd;
+}
 
-    if (!(highest <= __FLT_MAX__)) {
-        memset(&block, 0, sizeof(block)); // a sum of zeros times such a scale is not a number
-        block.scale = highest;
-        return;
-    }
-    // 1 / 0 times 0 would not be a number; nor are the smallest magnitudes worth a subnormal scale.
-    const bool zero = highest < 1e-30f;
-    const float inverse = zero ? 0.0f : kHighestCode / highest;
-    block.scale = zero ? 0.0f : highest * (1.0f / kHighestCode);
-    // Adding 1.5 * 2^23 rounds to an integer, to the nearest even one on a tie, that is in the low bits.
-    Ints codes[2];
-    codes[0] = (Ints)(first * inverse + 12582912.0f) - 0x4B400000;
-    codes[1] = (Ints)(second * inverse + 12582912.0f) - 0x4B400000;
-    block.offset = -12 * sum_of_lanes(codes[0] + codes[1]);
-    int16_t shorts[32];
-    store(shorts, __builtin_convertvector(codes[0], SignedShorts));
-    store(shorts + kLanes, __builtin_convertvector(codes[1], SignedShorts));
-    for (size_t i = 0; i < 32; i += 8) {
-        typedef int16_t EightShorts __attribute__((vector_size(16)));
-        const EightShorts eight = load<EightShorts>(shorts + i);
-        store(block.codes + i, __builtin_shufflevector(eight, eight, 0, 4, 2, 6, 1, 5, 3, 7));
+// The integers of a block, and where CodeOrder::mxfp4 puts them: each eight inputs are four pairs, one of each class.
+GPTOSS_INLINE void store_mxfp4_order(Words low, Words high, size_t block, int16_t* codes) {
+    // Pairs (0, 4), (1, 5), (2, 6) and (3, 7) of each eight, as words.
+    const Words even = __builtin_shufflevector(low, high, 0, 1, 2, 3, 8, 9, 10, 11, 16, 17, 18, 19, 24, 25, 26, 27);
+    const Words odd = __builtin_shufflevector(low, high, 4, 5, 6, 7, 12, 13, 14, 15, 20, 21, 22, 23, 28, 29, 30, 31);
+    const Words pairs = (even & 0xFFFFu) | (odd << 16);
+    // Of each four words the first, third, second and fourth class.
+    const Words classes = __builtin_shufflevector(pairs, pairs, 0, 4, 8, 12, 2, 6, 10, 14, 1, 5, 9, 13, 3, 7, 11, 15);
+    uint32_t words[16];
+    store(words, classes);
+    for (size_t c = 0; c < 4; c++) {
+        memcpy(codes + c * kClassInputs + block * 8, words + 4 * c, 16);
     }
 }
 
-void quantize(const float* input, QuantizedBlock* output, size_t size) {
-    for (size_t i = 0; i < size; i += kMxfp4Block) {
-        quantize_block(input + i, output[i / kMxfp4Block]);
+// Up to 128 values -> codes, zeros behind the last one; returns the scale. A value that is not finite makes the scale
+// so: it shows in every output.
+GPTOSS_INLINE float quantize_group(const float* input, size_t num_blocks, CodeOrder order, int16_t* codes) {
+    // As integers the bits of magnitudes are in the order of the magnitudes, with NaN above infinity.
+    Ints highest_lanes = {};
+    Floats sums = {};
+    float highest_sum = 0; // of what is summed as integers
+    const size_t sum_blocks = order == CodeOrder::natural ? kSumClasses<CodeOrder::natural> : kGroupBlocks;
+    for (size_t block = 0; block < num_blocks; block++) {
+        for (size_t half = 0; half < 2; half++) {
+            const Ints bits = load<Ints>(input + block * 32 + half * kLanes) & 0x7FFFFFFF;
+            highest_lanes = bits > highest_lanes ? bits : highest_lanes;
+            sums += (Floats)bits * 0.0078125f; // 1 / 128: the sum of 128 times the highest float is one
+        }
+        if ((block + 1) % sum_blocks == 0 || block + 1 == num_blocks) {
+            const float sum = sum_of_lanes(sums);
+            highest_sum = sum > highest_sum ? sum : highest_sum;
+            sums = Floats{};
+        }
+    }
+    const int32_t highest_bits = highest_lane(highest_lanes);
+    float highest;
+    memcpy(&highest, &highest_bits, sizeof(highest));
+
+    if (num_blocks < kGroupBlocks || !(highest <= __FLT_MAX__)) {
+        memset(codes, 0, kGroupInputs * sizeof(int16_t));
+    }
+    if (!(highest <= __FLT_MAX__)) {
+        return highest; // a sum of zeros times such a scale is not a number
+    }
+    // 1 / 0 times 0 would not be a number; nor are the smallest magnitudes worth a subnormal scale.
+    const bool zero = highest < 1e-30f;
+    const float by_highest = highest * (1.0f / kHighestCode);
+    const float by_sum = highest_sum * (128.0f / (order == CodeOrder::natural ? kHighestSum : kHighestMxfp4Sum));
+    const float scale = by_highest > by_sum ? by_highest : by_sum;
+    const float inverse = zero ? 0.0f : 1.0f / scale;
+    for (size_t block = 0; block < num_blocks; block++) {
+        const Words low = (Words)(load<Floats>(input + block * 32) * inverse + kRoundToInteger);
+        const Words high = (Words)(load<Floats>(input + block * 32 + kLanes) * inverse + kRoundToInteger);
+        if (order == CodeOrder::natural) {
+            store(codes + block * 32, __builtin_convertvector(low, Shorts));
+            store(codes + block * 32 + kLanes, __builtin_convertvector(high, Shorts));
+        } else {
+            store_mxfp4_order(low, high, block, codes);
+        }
+    }
+    return zero ? 0.0f : scale;
+}
+
+void quantize(const QuantizeArguments& arguments) {
+    const QuantizedRows& rows = arguments.output;
+    for (size_t first = 0; first < arguments.size; first += kGroupInputs) {
+        const size_t left = arguments.size - first;
+        const size_t num_blocks = (left < kGroupInputs ? left : kGroupInputs) / 32;
+        const size_t place = first / kGroupInputs * rows.num_rows + arguments.row;
+        rows.scales[place] =
+            quantize_group(arguments.input + first, num_blocks, arguments.order, rows.codes + place * kGroupInputs);
     }
 }
 

@@ -21,7 +21,16 @@
 
 #include "cpu/kernels.h"
 
-#define GPTOSS_INLINE static inline __attribute__((always_inline))
+// Left to the compiler under sanitizers: with their checks in it, a kernel that is one function takes minutes to
+// compile.
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define GPTOSS_INLINE_MEMBER inline
+#define GPTOSS_INLINE_LAMBDA
+#else
+#define GPTOSS_INLINE_MEMBER inline __attribute__((always_inline))
+#define GPTOSS_INLINE_LAMBDA __attribute__((always_inline))
+#endif
+#define GPTOSS_INLINE static GPTOSS_INLINE_MEMBER
 
 // Each builds on those before it.
 // clang-format off
@@ -30,10 +39,13 @@
 #include "packed_products.inl"
 #include "dense.inl"
 #include "experts.inl"
+#include "integer_lanes.inl"
 #include "mxfp4.inl"
+#include "integer_dense_weights.inl"
 #include "quantize.inl"
 #include "integer_products.inl"
 #include "integer_experts.inl"
+#include "integer_linear.inl"
 #include "attention_tiles.inl"
 #include "attention.inl"
 #include "key_value_cache.inl"
@@ -59,6 +71,7 @@ const Kernels GPTOSS_KERNELS = {
     .attention_range = attention_range,
     .attention_merge = attention_merge,
     .quantize = quantize,
+    .integer_linear = integer_linear,
     .integer_gate_up = integer_gate_up,
     .integer_down = integer_down,
     .add_weighted_rows = add_weighted_rows,
