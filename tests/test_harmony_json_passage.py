@@ -144,7 +144,7 @@ def test_odd_values_anywhere(oracle: Any, encoding: Any, data: st.DataObject) ->
 
 
 @pytest.mark.slow
-@settings(max_examples=1500)
+@settings(max_examples=600)
 @given(data=st.data())
 def test_odd_values_anywhere_at_length(oracle: Any, encoding: Any, data: st.DataObject) -> None:
     check_odd_values(oracle, encoding, data)

@@ -81,7 +81,7 @@ struct ExpertDownArguments {
 // Integer products: activations and weights are rounded to integers that share a scale in a group of 128 inputs, or in
 // what is left of one at a row's end. Weights take 14 bits with their sign, of MXFP4 12, and activations as many as
 // leave the sum of a group's products below 2^31, or of each half of it with dense weights, 13 to 16: so these are
-// summed in 32 bits without any rounding.
+// summed in 32 bits without any rounding. Activations are 32,639 at most, so that both of their bytes can be signed.
 inline constexpr size_t kGroupInputs = 128;
 
 // What a call of integer products needs for sums: 512 rows of a dense layer's, or 170 of an expert's, with what becomes

@@ -103,10 +103,10 @@ TEST(a_value_far_above_its_group_has_the_highest_code) {
 }
 
 TEST(codes_are_rounded_to_nearest_even) {
-    // The scale is 1 for a highest value of 32767.
+    // The scale is 1 for a highest value of 32639.
     std::vector<float> values = {0.5f,  1.5f,   2.5f,    -0.5f,    -1.5f,    -2.5f,   0.49f,
-                                 0.51f, -0.51f, 8190.5f, -8189.5f, 32766.5f, 32767.0f};
-    const std::vector<int32_t> codes = {0, 2, 2, 0, -2, -2, 0, 1, -1, 8190, -8190, 32766, 32767};
+                                 0.51f, -0.51f, 8190.5f, -8189.5f, 32638.5f, 32639.0f};
+    const std::vector<int32_t> codes = {0, 2, 2, 0, -2, -2, 0, 1, -1, 8190, -8190, 32638, 32639};
     values.resize(32);
     for (const Kernels* const kernels : available_kernels()) {
         for (const CodeOrder order : kOrders) {

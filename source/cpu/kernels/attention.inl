@@ -83,9 +83,9 @@ KeyTile<float> unpack_tile(const KeyTile<uint16_t>& tile, size_t begin, size_t e
         if ((block + 1) * kKeyBlock <= begin || block * kKeyBlock >= end) {
             continue;
         }
-        for (size_t i = 0; i < kKeyBlock * kHeadSize; i += kLanes) {
-            store(scratch.keys + block * kKeyBlock * kHeadSize + i, load_half(tile.keys[block] + i));
-            store(scratch.values + block * kKeyBlock * kHeadSize + i, load_half(tile.values[block] + i));
+        for (size_t i = 0; i < kKeyBlock * kHeadSize; i += kRegisterLanes) {
+            store(scratch.keys + block * kKeyBlock * kHeadSize + i, load_half_register(tile.keys[block] + i));
+            store(scratch.values + block * kKeyBlock * kHeadSize + i, load_half_register(tile.values[block] + i));
         }
     }
     return unpacked;
@@ -194,20 +194,26 @@ void add_range(const AttentionArguments& arguments, float* totals, const float* 
         const RowResult total = result_of_row(totals, num_heads, row);
         const RowResult result = result_of_row(const_cast<float*>(results), num_heads, row);
         for (size_t first = 0; first < num_heads; first += kLanes) {
-            const Floats old_highest = load<Floats>(total.highest + first);
-            const Floats range_highest = load<Floats>(result.highest + first);
-            const Floats highest = maximum(old_highest, range_highest);
-            const Floats old_weights = softmax_exponential(old_highest - highest);
-            const Floats range_weights = softmax_exponential(range_highest - highest);
-            store(total.highest + first, highest);
-            store(total.sums + first,
-                  load<Floats>(total.sums + first) * old_weights + load<Floats>(result.sums + first) * range_weights);
+            alignas(64) float old_weights[kLanes];
+            alignas(64) float range_weights[kLanes];
+            for (size_t i = 0; i < kLanes; i += kRegisterLanes) {
+                const RegisterFloats old_highest = load<RegisterFloats>(total.highest + first + i);
+                const RegisterFloats range_highest = load<RegisterFloats>(result.highest + first + i);
+                const RegisterFloats highest = maximum(old_highest, range_highest);
+                const RegisterFloats old_weight = softmax_exponential(old_highest - highest);
+                const RegisterFloats range_weight = softmax_exponential(range_highest - highest);
+                store(total.highest + first + i, highest);
+                store(total.sums + first + i, load<RegisterFloats>(total.sums + first + i) * old_weight +
+                                                  load<RegisterFloats>(result.sums + first + i) * range_weight);
+                store(old_weights + i, old_weight);
+                store(range_weights + i, range_weight);
+            }
             for (size_t head = first; head < smaller(first + kLanes, num_heads); head++) {
                 const float old_weight = old_weights[head - first];
                 const float range_weight = range_weights[head - first];
-                for (size_t d = head * kHeadSize; d < (head + 1) * kHeadSize; d += kLanes) {
-                    store(total.output + d,
-                          load<Floats>(total.output + d) * old_weight + load<Floats>(result.output + d) * range_weight);
+                for (size_t d = head * kHeadSize; d < (head + 1) * kHeadSize; d += kRegisterLanes) {
+                    store(total.output + d, load<RegisterFloats>(total.output + d) * old_weight +
+                                                load<RegisterFloats>(result.output + d) * range_weight);
                 }
             }
         }
@@ -219,10 +225,13 @@ void end_totals(const AttentionArguments& arguments, float* totals) {
         const RowResult total = result_of_row(totals, arguments.num_heads, row);
         float* const output = arguments.output + row * arguments.output_stride;
         for (size_t first = 0; first < arguments.num_heads; first += kLanes) {
-            const Floats scales = 1.0f / load<Floats>(total.sums + first);
+            alignas(64) float scales[kLanes];
+            for (size_t i = 0; i < kLanes; i += kRegisterLanes) {
+                store(scales + i, 1.0f / load<RegisterFloats>(total.sums + first + i));
+            }
             for (size_t head = first; head < smaller(first + kLanes, arguments.num_heads); head++) {
-                for (size_t d = head * kHeadSize; d < (head + 1) * kHeadSize; d += kLanes) {
-                    store(output + d, load<Floats>(total.output + d) * scales[head - first]);
+                for (size_t d = head * kHeadSize; d < (head + 1) * kHeadSize; d += kRegisterLanes) {
+                    store(output + d, load<RegisterFloats>(total.output + d) * scales[head - first]);
                 }
             }
         }

@@ -27,35 +27,35 @@ struct KeyTile {
     const Element* values[kBlocksPerTile]; // -> [16][64]
 };
 
-GPTOSS_INLINE Floats load_cached(const uint16_t* address) {
-    return load_half(address);
+GPTOSS_INLINE RegisterFloats load_cached(const uint16_t* address) {
+    return load_half_register(address);
 }
 
-GPTOSS_INLINE Floats load_cached(const float* address) {
-    return load<Floats>(address);
+GPTOSS_INLINE RegisterFloats load_cached(const float* address) {
+    return load<RegisterFloats>(address);
 }
 
-GPTOSS_INLINE Floats maximum(Floats a, Floats b) {
+GPTOSS_INLINE RegisterFloats maximum(RegisterFloats a, RegisterFloats b) {
 #if defined(__AVX512F__)
-    return (Floats)_mm512_maskz_max_ps(kAllLanes, (__m512)a, (__m512)b);
+    return (RegisterFloats)_mm512_maskz_max_ps(kAllLanes, (__m512)a, (__m512)b);
 #else
     return a > b ? a : b;
 #endif
 }
 
 // e^x for x <= 0, to 2 ulp: exactly 1 for 0 and exactly 0 below -87, -infinity included.
-GPTOSS_INLINE Floats softmax_exponential(Floats x) {
-    const Ints underflow = x < broadcast(-87.0f);
-    x = maximum(x, broadcast(-87.0f));
-    const Floats shifted = x * 1.44269504f + 12582912.0f; // 1.5 * 2^23: the integer part lands in the low bits
-    const Floats r = x * 1.44269504f - (shifted - 12582912.0f);
-    Floats p = r * 0x1.5bba14p-10f + 0x1.3cea88p-7f; // 2^r for |r| <= 1/2 to 1e-7
+GPTOSS_INLINE RegisterFloats softmax_exponential(RegisterFloats x) {
+    const RegisterInts underflow = x < broadcast_register(-87.0f);
+    x = maximum(x, broadcast_register(-87.0f));
+    const RegisterFloats shifted = x * 1.44269504f + 12582912.0f; // 1.5 * 2^23: the integer part lands in the low bits
+    const RegisterFloats r = x * 1.44269504f - (shifted - 12582912.0f);
+    RegisterFloats p = r * 0x1.5bba14p-10f + 0x1.3cea88p-7f; // 2^r for |r| <= 1/2 to 1e-7
     p = p * r + 0x1.c6b752p-5f;
     p = p * r + 0x1.ebf9bcp-3f;
     p = p * r + 0x1.62e42ap-1f;
     p = p * r + 1.0f;
-    const Ints power = (Ints)p + ((Ints)shifted << 23);
-    return underflow ? Floats{} : (Floats)power;
+    const RegisterInts power = (RegisterInts)p + ((RegisterInts)shifted << 23);
+    return underflow ? RegisterFloats{} : (RegisterFloats)power;
 }
 
 // Runs use<kCount>(head) over [0, num_heads) in steps that leave the most heads to each.
@@ -77,24 +77,25 @@ GPTOSS_INLINE void for_heads(size_t num_heads, const Use& use) {
 // are needed soon.
 template <size_t kHeads, size_t kBlocks, class Element>
 GPTOSS_INLINE void score_blocks(const float* queries, const Element* const* keys, float* scores, const Element* ahead) {
-    Floats sums[kHeads][kBlocks] = {};
+    constexpr size_t kVectors = kBlocks * kRegisters;
+    RegisterFloats sums[kHeads][kVectors] = {};
     for (size_t d = 0; d < kHeadSize; d++) {
         if constexpr (sizeof(Element) == sizeof(uint16_t)) {
             __builtin_prefetch(ahead + d * 32);
         }
-        Floats key[kBlocks];
-        for (size_t b = 0; b < kBlocks; b++) {
-            key[b] = load_cached(keys[b] + d * kKeyBlock);
+        RegisterFloats key[kVectors];
+        for (size_t v = 0; v < kVectors; v++) {
+            key[v] = load_cached(keys[v / kRegisters] + d * kKeyBlock + v % kRegisters * kRegisterLanes);
         }
         for (size_t h = 0; h < kHeads; h++) {
-            for (size_t b = 0; b < kBlocks; b++) {
-                sums[h][b] += queries[h * kHeadSize + d] * key[b];
+            for (size_t v = 0; v < kVectors; v++) {
+                sums[h][v] += queries[h * kHeadSize + d] * key[v];
             }
         }
     }
     for (size_t h = 0; h < kHeads; h++) {
-        for (size_t b = 0; b < kBlocks; b++) {
-            store(scores + h * kKeyTile + b * kKeyBlock, sums[h][b]);
+        for (size_t v = 0; v < kVectors; v++) {
+            store(scores + h * kKeyTile + v * kRegisterLanes, sums[h][v]);
         }
     }
 }
@@ -131,40 +132,42 @@ struct SoftmaxState {
     float* sums;        // [num_heads, 16] of the weights so far, by position modulo 16
 };
 
-// The highest lane of each of eight vectors, in the lanes 0 to 7: half of the shuffles that eight reductions take.
-GPTOSS_INLINE Floats highest_lanes(const Floats (&v)[8]) {
-    Floats pairs[4]; // [a b a b] of two vectors in each quarter
-    for (size_t i = 0; i < 4; i++) {
-        pairs[i] = maximum(
-            __builtin_shufflevector(v[2 * i], v[2 * i + 1], 0, 16, 1, 17, 4, 20, 5, 21, 8, 24, 9, 25, 12, 28, 13, 29),
-            __builtin_shufflevector(v[2 * i], v[2 * i + 1], 2, 18, 3, 19, 6, 22, 7, 23, 10, 26, 11, 27, 14, 30, 15,
-                                    31));
+struct HigherFloats {
+    GPTOSS_INLINE_MEMBER LaneWords operator()(LaneWords a, LaneWords b) const {
+        return (LaneWords)maximum((RegisterFloats)a, (RegisterFloats)b);
     }
-    Floats fours[2]; // [a b c d] in each quarter
+};
+
+// The highest lane of each of eight registers.
+GPTOSS_INLINE void highest_lanes(const RegisterFloats (&registers)[8], float* result) { // [8]
+    LaneWords fours[2]; // in each quarter, those of registers 0 to 3, and 4 to 7
     for (size_t i = 0; i < 2; i++) {
-        fours[i] = maximum(__builtin_shufflevector(pairs[2 * i], pairs[2 * i + 1], 0, 1, 16, 17, 4, 5, 20, 21, 8, 9, 24,
-                                                   25, 12, 13, 28, 29),
-                           __builtin_shufflevector(pairs[2 * i], pairs[2 * i + 1], 2, 3, 18, 19, 6, 7, 22, 23, 10, 11,
-                                                   26, 27, 14, 15, 30, 31));
+        LaneWords four[4];
+        for (size_t j = 0; j < 4; j++) {
+            four[j] = (LaneWords)registers[4 * i + j];
+        }
+        fours[i] = combine_all_quarters(combine_within_quarters(four, HigherFloats{}), HigherFloats{});
     }
-    const Floats halves = maximum(
-        __builtin_shufflevector(fours[0], fours[1], 0, 1, 2, 3, 16, 17, 18, 19, 4, 5, 6, 7, 20, 21, 22, 23),
-        __builtin_shufflevector(fours[0], fours[1], 8, 9, 10, 11, 24, 25, 26, 27, 12, 13, 14, 15, 28, 29, 30, 31));
-    return maximum(halves,
-                   __builtin_shufflevector(halves, halves, 8, 9, 10, 11, 12, 13, 14, 15, 0, 1, 2, 3, 4, 5, 6, 7));
+    for (size_t i = 0; i < 2; i++) {
+        memcpy(result + 4 * i, &fours[i], 16);
+    }
 }
 
 // The highest score of each lane. Scores that are not of the keys [begin, end) become -infinity, which leaves no
 // weight.
-GPTOSS_INLINE Floats mask_scores(float* scores, size_t begin, size_t end) { // [kKeyTile]
-    const Ints lanes = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
-    const Floats never = broadcast(-__builtin_inff());
-    Floats highest = never;
-    for (size_t i = begin / kKeyBlock * kKeyBlock; i < end; i += kKeyBlock) {
-        Floats score = load<Floats>(scores + i);
-        if (i < begin || i + kKeyBlock > end) {
-            const Ints positions = lanes + (int32_t)i;
-            const Ints visible = (positions >= (int32_t)begin) & (positions < (int32_t)end);
+GPTOSS_INLINE RegisterFloats mask_scores(float* scores, size_t begin, size_t end) { // [kKeyTile]
+    const RegisterFloats never = broadcast_register(-__builtin_inff());
+    RegisterInts lanes;
+    for (size_t lane = 0; lane < kRegisterLanes; lane++) {
+        lanes[lane] = (int32_t)lane;
+    }
+    RegisterFloats highest = never;
+    const size_t end_block = (end + kKeyBlock - 1) / kKeyBlock;
+    for (size_t i = begin / kKeyBlock * kKeyBlock; i < end_block * kKeyBlock; i += kRegisterLanes) {
+        RegisterFloats score = load<RegisterFloats>(scores + i);
+        if (i < begin || i + kRegisterLanes > end) {
+            const RegisterInts positions = lanes + (int32_t)i;
+            const RegisterInts visible = (positions >= (int32_t)begin) & (positions < (int32_t)end);
             score = visible ? score : never;
             store(scores + i, score);
         }
@@ -175,33 +178,42 @@ GPTOSS_INLINE Floats mask_scores(float* scores, size_t begin, size_t end) { // [
 
 // As weigh_scores.
 GPTOSS_INLINE void weigh(float* scores, size_t num_heads, size_t begin, size_t end, const SoftmaxState& state) {
-    const Floats never = broadcast(-__builtin_inff());
+    const RegisterFloats never = broadcast_register(-__builtin_inff());
     for (size_t first = 0; first < num_heads; first += kLanes) {
-        Floats halves[2] = {never, never};
-        for (size_t half = 0; half < 2 && first + half * 8 < num_heads; half++) {
-            Floats highest[8];
+        alignas(64) float tile_highest[kLanes];
+        for (size_t half = 0; half < kLanes; half += 8) {
+            RegisterFloats highest[8];
             for (size_t h = 0; h < 8; h++) {
-                const size_t head = first + half * 8 + h;
+                const size_t head = first + half + h;
                 highest[h] = head < num_heads ? mask_scores(scores + head * kKeyTile, begin, end) : never;
             }
-            halves[half] = highest_lanes(highest);
+            highest_lanes(highest, tile_highest + half);
         }
-        const Floats tile_highest =
-            __builtin_shufflevector(halves[0], halves[1], 0, 1, 2, 3, 4, 5, 6, 7, 16, 17, 18, 19, 20, 21, 22, 23);
-        const Floats old_highest = load<Floats>(state.highest + first);
-        const Floats new_highest = maximum(old_highest, tile_highest);
-        store(state.highest + first, new_highest);
-        store(state.corrections + first, softmax_exponential(old_highest - new_highest));
+        for (size_t i = 0; i < kLanes; i += kRegisterLanes) {
+            const RegisterFloats old_highest = load<RegisterFloats>(state.highest + first + i);
+            const RegisterFloats new_highest = maximum(old_highest, load<RegisterFloats>(tile_highest + i));
+            store(state.highest + first + i, new_highest);
+            store(state.corrections + first + i, softmax_exponential(old_highest - new_highest));
+        }
         for (size_t head = first; head < num_heads && head < first + kLanes; head++) {
             float* const head_scores = scores + head * kKeyTile;
-            const Floats highest = broadcast(state.highest[head]);
-            Floats sums = load<Floats>(state.sums + head * kLanes) * state.corrections[head];
-            for (size_t i = begin / kKeyBlock * kKeyBlock; i < end; i += kKeyBlock) {
-                const Floats weight = softmax_exponential(load<Floats>(head_scores + i) - highest);
-                store(head_scores + i, weight);
-                sums += weight;
+            float* const head_sums = state.sums + head * kLanes;
+            const RegisterFloats highest = broadcast_register(state.highest[head]);
+            RegisterFloats sums[kRegisters];
+            for (size_t r = 0; r < kRegisters; r++) {
+                sums[r] = load<RegisterFloats>(head_sums + r * kRegisterLanes) * state.corrections[head];
             }
-            store(state.sums + head * kLanes, sums);
+            for (size_t i = begin / kKeyBlock * kKeyBlock; i < end; i += kKeyBlock) {
+                for (size_t r = 0; r < kRegisters; r++) {
+                    float* const some = head_scores + i + r * kRegisterLanes;
+                    const RegisterFloats weight = softmax_exponential(load<RegisterFloats>(some) - highest);
+                    store(some, weight);
+                    sums[r] += weight;
+                }
+            }
+            for (size_t r = 0; r < kRegisters; r++) {
+                store(head_sums + r * kRegisterLanes, sums[r]);
+            }
         }
     }
 }
@@ -230,12 +242,13 @@ GPTOSS_INLINE void add_values(const float* weights, // [kHeads, kKeyTile]
                               const KeyTile<Element>& next,
                               const float* corrections, // [kHeads]
                               float* output) {          // [kHeads, 64]
-    constexpr size_t kDimensions = kVectorsTogether * kLanes;
+    constexpr size_t kVectors = kVectorsTogether * kRegisters;
+    constexpr size_t kDimensions = kVectors * kRegisterLanes;
     for (size_t d = 0; d < kHeadSize; d += kDimensions) {
-        Floats sums[kHeads][kVectorsTogether];
+        RegisterFloats sums[kHeads][kVectors];
         for (size_t h = 0; h < kHeads; h++) {
-            for (size_t v = 0; v < kVectorsTogether; v++) {
-                sums[h][v] = load<Floats>(output + h * kHeadSize + d + v * kLanes) * corrections[h];
+            for (size_t v = 0; v < kVectors; v++) {
+                sums[h][v] = load<RegisterFloats>(output + h * kHeadSize + d + v * kRegisterLanes) * corrections[h];
             }
         }
         for (size_t i = begin; i < end;) {
@@ -252,20 +265,20 @@ GPTOSS_INLINE void add_values(const float* weights, // [kHeads, kKeyTile]
                 if constexpr (sizeof(Element) == sizeof(uint16_t)) {
                     __builtin_prefetch(ahead);
                 }
-                Floats value[kVectorsTogether];
-                for (size_t v = 0; v < kVectorsTogether; v++) {
-                    value[v] = load_cached(values + v * kLanes);
+                RegisterFloats value[kVectors];
+                for (size_t v = 0; v < kVectors; v++) {
+                    value[v] = load_cached(values + v * kRegisterLanes);
                 }
                 for (size_t h = 0; h < kHeads; h++) {
-                    for (size_t v = 0; v < kVectorsTogether; v++) {
+                    for (size_t v = 0; v < kVectors; v++) {
                         sums[h][v] += weights[h * kKeyTile + i] * value[v];
                     }
                 }
             }
         }
         for (size_t h = 0; h < kHeads; h++) {
-            for (size_t v = 0; v < kVectorsTogether; v++) {
-                store(output + h * kHeadSize + d + v * kLanes, sums[h][v]);
+            for (size_t v = 0; v < kVectors; v++) {
+                store(output + h * kHeadSize + d + v * kRegisterLanes, sums[h][v]);
             }
         }
     }

@@ -31,15 +31,11 @@ GPTOSS_INLINE Floats mxfp4_values(Words codes) {
 #elif defined(__AVX2__)
     const __m256 table = _mm256_load_ps(kMxfp4Values);
     const Words signs = (codes & 8u) << 28;
-    __m256i low;
-    __m256i high;
-    memcpy(&low, &codes, sizeof(low));
-    memcpy(&high, (const char*)&codes + sizeof(low), sizeof(high));
+    __m256i halves[2];
+    memcpy(halves, &codes, sizeof(halves));
     // The permutation looks at the three low bits of an index: the magnitude.
-    const HalfOfFloats low_values = (HalfOfFloats)_mm256_permutevar8x32_ps(table, low);
-    const HalfOfFloats high_values = (HalfOfFloats)_mm256_permutevar8x32_ps(table, high);
-    const Floats magnitudes =
-        __builtin_shufflevector(low_values, high_values, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
+    const Floats magnitudes = join({(RegisterFloats)_mm256_permutevar8x32_ps(table, halves[0]),
+                                    (RegisterFloats)_mm256_permutevar8x32_ps(table, halves[1])});
     return (Floats)((Words)magnitudes | signs);
 #else
     Floats values;
@@ -71,7 +67,7 @@ GPTOSS_INLINE size_t block_order(size_t index) {
 GPTOSS_INLINE float swiglu(float gate, float up, float limit) {
     gate = gate > limit ? limit : gate;
     up = up > limit ? limit : up < -limit ? -limit : up;
-    const float sigmoid = 1.0f / (1.0f + exponential(broadcast(-1.702f * gate))[0]);
+    const float sigmoid = 1.0f / (1.0f + exponential(broadcast_register(-1.702f * gate))[0]);
     return gate * sigmoid * (up + 1.0f);
 }
 

@@ -90,23 +90,26 @@ struct CodedIntegers {
                 memcpy(halves + i * kGroupBlocks, from, num_blocks * sizeof(uint16_t));
             }
         }
-        const Words block_scales = (Words)load_half(halves);
-        const Words magnitudes = block_scales & 0x7FFFFFFFu;
-        const Words pairs = (Words)__builtin_shufflevector(magnitudes, magnitudes, 1, 0, 3, 2, 5, 4, 7, 6, 9, 8, 11, 10,
-                                                           13, 12, 15, 14);
-        const Words highest_pairs = magnitudes > pairs ? magnitudes : pairs;
-        const Words others = (Words)__builtin_shufflevector(highest_pairs, highest_pairs, 2, 3, 0, 1, 6, 7, 4, 5, 10,
-                                                            11, 8, 9, 14, 15, 12, 13);
-        const Words exponents = (highest_pairs > others ? highest_pairs : others) >> 23; // of each output
-        // Scales are fp16, so that exponents are 103 to 142, or 0 for a group of zeros.
-        const Words some = (Words)(exponents > 0u);
-        const Floats to_factor = (Floats)(some & ((268u - exponents) << 23)); // 2^14 / 2^exponent
-        const Words factors = (Words)((Floats)block_scales * to_factor + kRoundToInteger) & 0xFFFFu;
-        store(group.factors, factors * 0x00010001u);
-        const Words group_scales = some & ((exponents - 5u) << 23);
-        const Words in_order = (Words)__builtin_shufflevector(group_scales, group_scales, 0, 4, 8, 12, 0, 4, 8, 12, 0,
-                                                              4, 8, 12, 0, 4, 8, 12);
-        memcpy(&group.scales, &in_order, sizeof(group.scales));
+        LaneWords in_order = {};
+        for (size_t r = 0; r < kRegisters; r++) {
+            const LaneWords block_scales = (LaneWords)load_half_register(halves + r * kRegisterLanes);
+            const LaneWords magnitudes = block_scales & 0x7FFFFFFFu;
+            const LaneWords pairs = HigherLanes{}(magnitudes, quarter_shuffle<1, 0, 3, 2>(magnitudes));
+            // Of each output, four times.
+            const LaneWords exponents = HigherLanes{}(pairs, quarter_shuffle<2, 3, 0, 1>(pairs)) >> 23;
+            // Scales are fp16, so that exponents are 103 to 142, or 0 for a group of zeros.
+            const LaneWords some = (LaneWords)(exponents > 0u);
+            const LaneFloats to_factor = (LaneFloats)(some & ((268u - exponents) << 23)); // 2^14 / 2^exponent
+            const LaneWords factors = (LaneWords)((LaneFloats)block_scales * to_factor + kRoundToInteger) & 0xFFFFu;
+            store(group.factors + r * kRegisterLanes, factors * 0x00010001u);
+            // Lane i of quarter i, all others zero.
+            LaneWords diagonal;
+            for (size_t lane = 0; lane < kRegisterLanes; lane++) {
+                diagonal[lane] = r * kQuarters + lane / 4 == lane % 4 ? ~0u : 0u;
+            }
+            in_order |= diagonal & some & ((exponents - 5u) << 23);
+        }
+        group.scales = (LaneFloats)combine_all_quarters(in_order, AddLanes{});
     }
 
     GPTOSS_INLINE_MEMBER void prefetch(size_t index) const {
@@ -119,6 +122,8 @@ struct CodedIntegers {
 #if defined(__AVX512F__)
         const LaneShorts values =
             (LaneShorts)_mm512_maskz_cvtepi8_epi16(~(__mmask32)0, _mm256_loadu_si256((const __m256i*)from));
+#elif defined(__AVX2__)
+        const LaneShorts values = (LaneShorts)_mm256_cvtepi8_epi16(_mm_loadu_si128((const __m128i*)from));
 #else
         typedef int8_t RegisterBytes __attribute__((vector_size(kRegisterInputs)));
         const LaneShorts values = (LaneShorts) __builtin_convertvector(load<RegisterBytes>(from), SignedLaneShorts);

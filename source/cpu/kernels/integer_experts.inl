@@ -3,17 +3,27 @@
 namespace gptoss::cpu {
 namespace {
 
-GPTOSS_INLINE Floats swiglu_lanes(Floats gate, Floats up, float limit) {
-    const Floats highest = broadcast(limit);
-    gate = select(gate > highest, highest, gate);
-    up = select(up > highest, highest, up);
-    up = select(up < -highest, -highest, up);
+GPTOSS_INLINE RegisterFloats swiglu_lanes(RegisterFloats gate, RegisterFloats up, float limit) {
+    const RegisterFloats highest = broadcast_register(limit);
+    gate = gate > highest ? highest : gate;
+    up = up > highest ? highest : up;
+    up = up < -highest ? -highest : up;
     return gate / (exponential(gate * -1.702f) + 1.0f) * (up + 1.0f);
 }
 
-// Rows that go through together: their sums, and the hidden elements that wait for the rest of their group, share the
-// scratch.
-constexpr size_t kIntegerExpertRows = kIntegerScratchFloats / (kIntegerPanel + kGroupInputs);
+// Of two registers, the lanes that come first and second in each pair.
+GPTOSS_INLINE void part_pairs(RegisterFloats low, RegisterFloats high, RegisterFloats& first, RegisterFloats& second) {
+#if defined(__AVX512F__)
+    first = __builtin_shufflevector(low, high, 0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30);
+    second = __builtin_shufflevector(low, high, 1, 3, 5, 7, 9, 11, 13, 15, 17, 19, 21, 23, 25, 27, 29, 31);
+#elif defined(__AVX2__)
+    first = __builtin_shufflevector(low, high, 0, 2, 4, 6, 8, 10, 12, 14);
+    second = __builtin_shufflevector(low, high, 1, 3, 5, 7, 9, 11, 13, 15);
+#else
+    first = __builtin_shufflevector(low, high, 0, 2, 4, 6);
+    second = __builtin_shufflevector(low, high, 1, 3, 5, 7);
+#endif
+}
 
 void integer_gate_up(const IntegerGateUpArguments& arguments) {
     const Mxfp4Integers weights = {arguments.matrix, arguments.matrix.num_inputs};
@@ -28,15 +38,14 @@ void integer_gate_up(const IntegerGateUpArguments& arguments) {
             for_each_panel(weights, rows, num_rows, 2 * first, 2 * (first + count), scratch_sums,
                            [&](size_t output, size_t num_outputs, size_t row, const float* sums) {
                                float* const hidden = scratch_hidden + row * kGroupInputs + output / 2 - first;
-                               for (size_t i = 0; i < num_outputs; i += 2 * kLanes) {
-                                   const Floats low = load<Floats>(sums + i) + load_bf16(bias + output + i);
-                                   const Floats high =
-                                       load<Floats>(sums + i + kLanes) + load_bf16(bias + output + i + kLanes);
-                                   // Gates and ups come in turn.
-                                   const Floats gate = __builtin_shufflevector(low, high, 0, 2, 4, 6, 8, 10, 12, 14, 16,
-                                                                               18, 20, 22, 24, 26, 28, 30);
-                                   const Floats up = __builtin_shufflevector(low, high, 1, 3, 5, 7, 9, 11, 13, 15, 17,
-                                                                             19, 21, 23, 25, 27, 29, 31);
+                               for (size_t i = 0; i < num_outputs; i += 2 * kRegisterLanes) {
+                                   const RegisterFloats low =
+                                       load<RegisterFloats>(sums + i) + load_bf16_register(bias + output + i);
+                                   const RegisterFloats high = load<RegisterFloats>(sums + i + kRegisterLanes) +
+                                                               load_bf16_register(bias + output + i + kRegisterLanes);
+                                   RegisterFloats gate; // gates and ups come in turn
+                                   RegisterFloats up;
+                                   part_pairs(low, high, gate, up);
                                    store(hidden + i / 2, swiglu_lanes(gate, up, arguments.swiglu_limit));
                                }
                            });
@@ -59,18 +68,19 @@ void integer_down(const IntegerDownArguments& arguments) {
                        [&](size_t output, size_t num_outputs, size_t row, const float* sums) {
                            float* const to = arguments.output + (first_row + row) * arguments.output_stride + output;
                            prefetch_output(to, arguments.output_stride, num_outputs, num_rows - row);
-                           for (size_t i = 0; i < num_outputs; i += kLanes) {
-                               store(to + i, load<Floats>(sums + i) + load_bf16(bias + output + i));
+                           for (size_t i = 0; i < num_outputs; i += kRegisterLanes) {
+                               store(to + i, load<RegisterFloats>(sums + i) + load_bf16_register(bias + output + i));
                            }
                        });
     });
 }
 
 void add_weighted_rows(const AddWeightedRowsArguments& arguments) {
-    for (size_t i = 0; i < arguments.size; i += kLanes) {
-        Floats sum = load<Floats>(arguments.output + i);
+    for (size_t i = 0; i < arguments.size; i += kRegisterLanes) {
+        RegisterFloats sum = load<RegisterFloats>(arguments.output + i);
         for (size_t k = 0; k < arguments.num_rows; k++) {
-            sum += load<Floats>(arguments.rows + arguments.indices[k] * arguments.size + i) * arguments.weights[k];
+            sum +=
+                load<RegisterFloats>(arguments.rows + arguments.indices[k] * arguments.size + i) * arguments.weights[k];
         }
         store(arguments.output + i, sum);
     }

@@ -3,18 +3,11 @@
 namespace gptoss::cpu {
 namespace {
 
-// Outputs in a register.
-#if defined(__AVX512F__)
-constexpr size_t kOutputLanes = 16;
-#elif defined(__AVX2__)
-constexpr size_t kOutputLanes = 8;
-#else
-constexpr size_t kOutputLanes = 4;
-#endif
+constexpr size_t kOutputLanes = kRegisterLanes; // outputs in a register
 
-typedef float LaneFloats __attribute__((vector_size(4 * kOutputLanes)));
-typedef int32_t LaneInts __attribute__((vector_size(4 * kOutputLanes)));
-typedef uint32_t LaneWords __attribute__((vector_size(4 * kOutputLanes)));
+typedef RegisterFloats LaneFloats;
+typedef RegisterInts LaneInts;
+typedef RegisterWords LaneWords;
 typedef uint16_t LaneShorts __attribute__((vector_size(4 * kOutputLanes))); // two inputs of each output
 typedef int16_t SignedLaneShorts __attribute__((vector_size(4 * kOutputLanes)));
 

@@ -3,8 +3,6 @@
 namespace gptoss::cpu {
 namespace {
 
-constexpr size_t kIntegerLinearRows = kIntegerScratchFloats / kIntegerPanel;
-
 template <class Source>
 GPTOSS_INLINE void integer_linear(const IntegerLinearArguments& arguments, const Source& source) {
     const DenseIntegers<Source> weights = {source, arguments.matrix.num_inputs, arguments.last};
@@ -16,12 +14,12 @@ GPTOSS_INLINE void integer_linear(const IntegerLinearArguments& arguments, const
                            float* const to = arguments.output + (first_row + row) * arguments.output_stride + output;
                            prefetch_output(to, arguments.output_stride, num_outputs, num_rows - row);
                            size_t i = 0;
-                           for (; i + kLanes <= num_outputs; i += kLanes) {
-                               Floats value = load<Floats>(sums + i);
+                           for (; i + kRegisterLanes <= num_outputs; i += kRegisterLanes) {
+                               RegisterFloats value = load<RegisterFloats>(sums + i);
                                if (bias != nullptr) {
-                                   value += load_bf16(bias + output + i);
+                                   value += load_bf16_register(bias + output + i);
                                }
-                               store(to + i, arguments.add_to_output ? load<Floats>(to + i) + value : value);
+                               store(to + i, arguments.add_to_output ? load<RegisterFloats>(to + i) + value : value);
                            }
                            for (; i < num_outputs; i++) {
                                const float value = bias == nullptr ? sums[i] : sums[i] + bf16_value(bias[output + i]);

@@ -94,6 +94,11 @@ struct Mxfp4Integers {
         load_columns(padded[0], kCount, groups);
     }
 
+    // Of a group's integers, from the highest of its scale bytes.
+    static GPTOSS_INLINE_MEMBER LaneFloats integer_scale(LaneWords highest) {
+        return code_scale(highest) * (1.0f / 128.0f);
+    }
+
     // Of kOutputLanes outputs, from their four scale bytes of a group.
     static GPTOSS_INLINE_MEMBER Scales group_scales(LaneWords bytes) {
         LaneWords exponents[4];
@@ -103,7 +108,7 @@ struct Mxfp4Integers {
             highest = exponents[block] > highest ? exponents[block] : highest;
         }
         Scales result;
-        result.scales = code_scale(highest) * (1.0f / 128.0f);
+        result.scales = integer_scale(highest);
         for (size_t block = 0; block < 4; block++) {
             const LaneWords below = highest - exponents[block];
             result.below[block] = below > 15u ? LaneWords{} + 15u : below;

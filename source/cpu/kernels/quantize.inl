@@ -3,62 +3,82 @@
 namespace gptoss::cpu {
 namespace {
 
-constexpr float kHighestCode = 32767.0f;
+constexpr float kHighestCode = 32639.0f; // 127 * 257: its upper and lower byte are both signed (mxfp4_bytes.inl)
 // What a group's magnitudes may add up to before they are rounded, each by half, and their sum in fp32 by 2: then no
 // sum of products overflows, whose other factors are weights of up to 8,192 or MXFP4 integers of up to 12 * 128.
 constexpr float kHighestSum = 262144.0f - 66.0f;
 constexpr float kHighestMxfp4Sum = 1398101.0f - 66.0f;
 
-GPTOSS_INLINE int32_t highest_lane(Ints values) {
-    typedef int32_t HalfOfInts __attribute__((vector_size(32)));
-    typedef int32_t QuarterOfInts __attribute__((vector_size(16)));
-    const HalfOfInts low_half = __builtin_shufflevector(values, values, 0, 1, 2, 3, 4, 5, 6, 7);
-    const HalfOfInts high_half = __builtin_shufflevector(values, values, 8, 9, 10, 11, 12, 13, 14, 15);
-    const HalfOfInts half = low_half > high_half ? low_half : high_half;
-    const QuarterOfInts low = __builtin_shufflevector(half, half, 0, 1, 2, 3);
-    const QuarterOfInts high = __builtin_shufflevector(half, half, 4, 5, 6, 7);
-    const QuarterOfInts quarter = low > high ? low : high;
-    const int32_t even = quarter[0] > quarter[2] ? quarter[0] : quarter[2];
-    const int32_t odd = quarter[1] > quarter[3] ? quarter[1] : quarter[3];
-    return even > odd ? even : odd;
+// Lanes are not negative.
+GPTOSS_INLINE uint32_t highest_lane(RegisterWords values) {
+    const LaneWords quarters = combine_all_quarters((LaneWords)values, HigherLanes{});
+    const LaneWords pairs = HigherLanes{}(quarters, quarter_shuffle<2, 3, 0, 1>(quarters));
+    return pairs[0] > pairs[1] ? pairs[0] : pairs[1];
 }
 
-// The integers of a block, and where CodeOrder::mxfp4 puts them: each eight inputs are four pairs, one of each class.
-GPTOSS_INLINE void store_mxfp4_order(Words low, Words high, size_t block, int16_t* codes) {
-    // Pairs (0, 4), (1, 5), (2, 6) and (3, 7) of each eight, as words.
-    const Words even = __builtin_shufflevector(low, high, 0, 1, 2, 3, 8, 9, 10, 11, 16, 17, 18, 19, 24, 25, 26, 27);
-    const Words odd = __builtin_shufflevector(low, high, 4, 5, 6, 7, 12, 13, 14, 15, 20, 21, 22, 23, 28, 29, 30, 31);
-    const Words pairs = (even & 0xFFFFu) | (odd << 16);
-    // Of each four words the first, third, second and fourth class.
-    const Words classes = __builtin_shufflevector(pairs, pairs, 0, 4, 8, 12, 2, 6, 10, 14, 1, 5, 9, 13, 3, 7, 11, 15);
-    uint32_t words[16];
-    store(words, classes);
-    for (size_t c = 0; c < 4; c++) {
-        memcpy(codes + c * kClassInputs + block * 8, words + 4 * c, 16);
+// 32 integers, one in the low half of each word, to sixteen bits each.
+GPTOSS_INLINE void store_natural_order(const uint32_t* words, int16_t* codes) {
+#if defined(__AVX512F__)
+    for (size_t i = 0; i < 32; i += 16) {
+        _mm256_storeu_si256((__m256i*)(codes + i), _mm512_maskz_cvtepi32_epi16(kAllLanes, load<__m512i>(words + i)));
     }
+#elif defined(__AVX2__)
+    for (size_t i = 0; i < 32; i += 16) {
+        const __m256i low = _mm256_and_si256(load<__m256i>(words + i), _mm256_set1_epi32(0xFFFF));
+        const __m256i high = _mm256_and_si256(load<__m256i>(words + i + 8), _mm256_set1_epi32(0xFFFF));
+        store(codes + i, _mm256_permute4x64_epi64(_mm256_packus_epi32(low, high), 0xD8));
+    }
+#else
+    for (size_t i = 0; i < 32; i++) {
+        codes[i] = (int16_t)words[i];
+    }
+#endif
+}
+
+// As store_natural_order, to where CodeOrder::mxfp4 puts the integers of a block: each eight inputs are four pairs, one
+// of each class.
+GPTOSS_INLINE void store_mxfp4_order(const uint32_t* words, size_t block, int16_t* codes) {
+    typedef uint32_t FourWords __attribute__((vector_size(16)));
+    FourWords pairs[4]; // (0, 4), (1, 5), (2, 6) and (3, 7) of each eight
+    for (size_t i = 0; i < 4; i++) {
+        pairs[i] = (load<FourWords>(words + 8 * i) & 0xFFFFu) | (load<FourWords>(words + 8 * i + 4) << 16);
+    }
+    const FourWords low01 = __builtin_shufflevector(pairs[0], pairs[1], 0, 4, 1, 5);
+    const FourWords high01 = __builtin_shufflevector(pairs[0], pairs[1], 2, 6, 3, 7);
+    const FourWords low23 = __builtin_shufflevector(pairs[2], pairs[3], 0, 4, 1, 5);
+    const FourWords high23 = __builtin_shufflevector(pairs[2], pairs[3], 2, 6, 3, 7);
+    // Of each four pairs the first, third, second and fourth class.
+    int16_t* const to = codes + block * 8;
+    store(to, __builtin_shufflevector(low01, low23, 0, 1, 4, 5));
+    store(to + 2 * kClassInputs, __builtin_shufflevector(low01, low23, 2, 3, 6, 7));
+    store(to + kClassInputs, __builtin_shufflevector(high01, high23, 0, 1, 4, 5));
+    store(to + 3 * kClassInputs, __builtin_shufflevector(high01, high23, 2, 3, 6, 7));
 }
 
 // Up to 128 values -> codes, zeros behind the last one; returns the scale. A value that is not finite makes the scale
 // so: it shows in every output.
 GPTOSS_INLINE float quantize_group(const float* input, size_t num_blocks, CodeOrder order, int16_t* codes) {
     // As integers the bits of magnitudes are in the order of the magnitudes, with NaN above infinity.
-    Ints highest_lanes = {};
-    Floats sums = {};
+    RegisterWords highest_lanes = {};
+    RegisterFloats sums[kRegisters] = {};
     float highest_sum = 0; // of what is summed as integers
     const size_t sum_blocks = order == CodeOrder::natural ? kSumClasses<CodeOrder::natural> : kGroupBlocks;
     for (size_t block = 0; block < num_blocks; block++) {
-        for (size_t half = 0; half < 2; half++) {
-            const Ints bits = load<Ints>(input + block * 32 + half * kLanes) & 0x7FFFFFFF;
+        for (size_t i = 0; i < 32; i += kRegisterLanes) {
+            const RegisterWords bits = load<RegisterWords>(input + block * 32 + i) & 0x7FFFFFFFu;
             highest_lanes = bits > highest_lanes ? bits : highest_lanes;
-            sums += (Floats)bits * 0.0078125f; // 1 / 128: the sum of 128 times the highest float is one
+            // 1 / 128: the sum of 128 times the highest float is one
+            sums[i / kRegisterLanes % kRegisters] += (RegisterFloats)bits * 0.0078125f;
         }
         if ((block + 1) % sum_blocks == 0 || block + 1 == num_blocks) {
             const float sum = sum_of_lanes(sums);
             highest_sum = sum > highest_sum ? sum : highest_sum;
-            sums = Floats{};
+            for (RegisterFloats& lanes : sums) {
+                lanes = RegisterFloats{};
+            }
         }
     }
-    const int32_t highest_bits = highest_lane(highest_lanes);
+    const uint32_t highest_bits = highest_lane(highest_lanes);
     float highest;
     memcpy(&highest, &highest_bits, sizeof(highest));
 
@@ -75,13 +95,14 @@ GPTOSS_INLINE float quantize_group(const float* input, size_t num_blocks, CodeOr
     const float scale = by_highest > by_sum ? by_highest : by_sum;
     const float inverse = zero ? 0.0f : 1.0f / scale;
     for (size_t block = 0; block < num_blocks; block++) {
-        const Words low = (Words)(load<Floats>(input + block * 32) * inverse + kRoundToInteger);
-        const Words high = (Words)(load<Floats>(input + block * 32 + kLanes) * inverse + kRoundToInteger);
+        alignas(64) uint32_t words[32];
+        for (size_t i = 0; i < 32; i += kRegisterLanes) {
+            store(words + i, (RegisterWords)(load<RegisterFloats>(input + block * 32 + i) * inverse + kRoundToInteger));
+        }
         if (order == CodeOrder::natural) {
-            store(codes + block * 32, __builtin_convertvector(low, Shorts));
-            store(codes + block * 32 + kLanes, __builtin_convertvector(high, Shorts));
+            store_natural_order(words, codes + block * 32);
         } else {
-            store_mxfp4_order(low, high, block, codes);
+            store_mxfp4_order(words, block, codes);
         }
     }
     return zero ? 0.0f : scale;

@@ -41,6 +41,7 @@
 #include "experts.inl"
 #include "integer_lanes.inl"
 #include "mxfp4.inl"
+#include "mxfp4_bytes.inl"
 #include "integer_dense_weights.inl"
 #include "quantize.inl"
 #include "integer_products.inl"
