@@ -119,8 +119,19 @@ GPTOSS_INLINE LaneShorts multiply_bytes(LaneWords codes, LaneShorts factors) {
 #endif
 }
 
+// Sums of products of pairs of lanes. NEON has no instruction that adds two products to a sum: it has a sum for each
+// product, of which sum_of_pairs() makes one.
+#if defined(GPTOSS_NEON)
+struct PairSums {
+    int32x4_t low;
+    int32x4_t high;
+};
+#else
+typedef LaneInts PairSums;
+#endif
+
 // sums[lane] += weights[2 lane] * inputs[2 lane] + weights[2 lane + 1] * inputs[2 lane + 1], as signed numbers
-GPTOSS_INLINE LaneInts add_pair_products(LaneInts sums, LaneShorts weights, LaneShorts inputs) {
+GPTOSS_INLINE PairSums add_pair_products(PairSums sums, LaneShorts weights, LaneShorts inputs) {
 #if defined(__AVX512VNNI__)
     return (LaneInts)_mm512_dpwssd_epi32((__m512i)sums, (__m512i)weights, (__m512i)inputs);
 #elif defined(__AVX512F__)
@@ -130,9 +141,8 @@ GPTOSS_INLINE LaneInts add_pair_products(LaneInts sums, LaneShorts weights, Lane
 #elif defined(__SSE2__)
     return sums + (LaneInts)_mm_madd_epi16((__m128i)weights, (__m128i)inputs);
 #elif defined(GPTOSS_NEON)
-    const int32x4_t low = vmull_s16(vget_low_s16((int16x8_t)weights), vget_low_s16((int16x8_t)inputs));
-    const int32x4_t high = vmull_high_s16((int16x8_t)weights, (int16x8_t)inputs);
-    return sums + (LaneInts)vpaddq_s32(low, high);
+    return {vmlal_s16(sums.low, vget_low_s16((int16x8_t)weights), vget_low_s16((int16x8_t)inputs)),
+            vmlal_high_s16(sums.high, (int16x8_t)weights, (int16x8_t)inputs)};
 #else
     int16_t left[2 * kOutputLanes];
     int16_t right[2 * kOutputLanes];
@@ -141,6 +151,14 @@ GPTOSS_INLINE LaneInts add_pair_products(LaneInts sums, LaneShorts weights, Lane
     for (size_t lane = 0; lane < kOutputLanes; lane++) {
         sums[lane] += left[2 * lane] * right[2 * lane] + left[2 * lane + 1] * right[2 * lane + 1];
     }
+    return sums;
+#endif
+}
+
+GPTOSS_INLINE LaneInts sum_of_pairs(PairSums sums) {
+#if defined(GPTOSS_NEON)
+    return (LaneInts)vpaddq_s32(sums.low, sums.high);
+#else
     return sums;
 #endif
 }

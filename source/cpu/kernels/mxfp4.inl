@@ -228,12 +228,12 @@ struct Mxfp4Integers {
                         }
                     }
                     for (size_t r = 0; r < kRows; r++) {
-                        LaneInts sum = {};
+                        PairSums sum = {};
                         for (size_t c = 0; c < 4; c++) {
                             const int16_t* const codes = inputs[r] + c * kClassInputs + i * kRegisterInputs;
                             sum = add_pair_products(sum, classes[c], load<LaneShorts>(codes));
                         }
-                        dots[r][lane] = (LaneWords)sum;
+                        dots[r][lane] = (LaneWords)sum_of_pairs(sum);
                     }
                 }
                 for (size_t r = 0; r < kRows; r++) {

@@ -1,0 +1,92 @@
+// Integer products of few rows, lane = input: an output's weights are multiplied as they lie in the file.
+
+namespace gptoss::cpu {
+namespace {
+
+// sums[row][lane] = weights[output + lane] . rows[row] for kRows rows and kOutputLanes outputs at once.
+template <size_t kRows>
+GPTOSS_INLINE void multiply_lanes(const Mxfp4Integers& weights, size_t output, const RowsOfGroups& rows, float* sums) {
+    LaneFloats totals[kRows] = {};
+    LaneWords scale_bytes[4];
+    for_each_group(weights.num_inputs / 32, [&](size_t group, size_t num_blocks) GPTOSS_INLINE_LAMBDA {
+        if (group % 4 == 0) {
+            weights.load_scales(output, group, scale_bytes);
+        }
+        const int16_t* inputs[kRows];
+        rows.inputs(group, inputs);
+        LaneWords dots[kRows];
+        const LaneFloats scales =
+            weights.multiply_rows(output, group, num_blocks, scale_bytes[group % 4], inputs, dots);
+        for (size_t row = 0; row < kRows; row++) {
+            totals[row] = add_scaled(totals[row], (LaneInts)dots[row], scales * rows.scale(group, row));
+        }
+    });
+    for (size_t row = 0; row < kRows; row++) {
+        store(sums + row * kIntegerPanel, totals[row]);
+    }
+}
+
+// Four outputs after four: their rows are long.
+template <size_t kRows, class Source>
+GPTOSS_INLINE void multiply_lanes(const DenseIntegers<Source>& weights,
+                                  size_t output,
+                                  const RowsOfGroups& rows,
+                                  float* sums) {
+    for (size_t four = 0; four < kOutputLanes; four += 4) {
+        LaneFloats totals[kRows] = {};
+        for_each_group(weights.num_inputs / 32, [&](size_t group, size_t num_blocks) GPTOSS_INLINE_LAMBDA {
+            const int16_t* inputs[kRows];
+            rows.inputs(group, inputs);
+            typename Source::Group integers;
+            weights.prepare(output + four, group, num_blocks, integers);
+            const size_t ahead = weights.ahead(output + four, group);
+#pragma GCC unroll 4
+            for (size_t i = 0; i < 4; i++) {
+                weights.source.prefetch(ahead + i * weights.num_inputs);
+            }
+            constexpr size_t kSumInputs = kSumClasses<CodeOrder::natural> * kClassInputs;
+#pragma GCC unroll 4
+            for (size_t first = 0; first < num_blocks * 32; first += kSumInputs) {
+                const size_t left = num_blocks * 32 - first;
+                const size_t last = first + (left < kSumInputs ? left : kSumInputs);
+                LaneWords dots[kRows][4];
+#pragma GCC unroll 4
+                for (size_t i = 0; i < 4; i++) {
+                    PairSums sum[kRows] = {};
+#pragma GCC unroll 16
+                    for (size_t input = first; input < last; input += kRegisterInputs) {
+                        const LaneShorts codes = weights.source.integers(integers, i, input);
+                        for (size_t row = 0; row < kRows; row++) {
+                            sum[row] = add_pair_products(sum[row], codes, load<LaneShorts>(inputs[row] + input));
+                        }
+                    }
+                    for (size_t row = 0; row < kRows; row++) {
+                        dots[row][i] = (LaneWords)sum_of_pairs(sum[row]);
+                    }
+                }
+                for (size_t row = 0; row < kRows; row++) {
+                    const LaneWords dot =
+                        combine_all_quarters(combine_within_quarters(dots[row], AddLanes{}), AddLanes{});
+                    totals[row] = add_scaled(totals[row], (LaneInts)dot, integers.scales * rows.scale(group, row));
+                }
+            }
+        });
+        for (size_t row = 0; row < kRows; row++) {
+            memcpy(sums + row * kIntegerPanel + four, &totals[row], 16);
+        }
+    }
+}
+
+template <class Weights>
+GPTOSS_INLINE void prepare_few_rows(const Weights&, const RowsOfGroups&, size_t, float*) {}
+
+template <size_t kRows, class Weights>
+GPTOSS_INLINE void multiply_few_rows(
+    const Weights& weights, size_t output, size_t num_outputs, const RowsOfGroups& rows, float* sums) {
+    for (size_t i = 0; i < num_outputs; i += kOutputLanes) {
+        multiply_lanes<kRows>(weights, output + i, rows, sums + i);
+    }
+}
+
+} // namespace
+} // namespace gptoss::cpu

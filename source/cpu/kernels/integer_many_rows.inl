@@ -1,0 +1,137 @@
+// Integer products of many rows, lane = output, so that a sum over inputs needs no sum over lanes: the file's rows are
+// transposed as they are unpacked.
+
+namespace gptoss::cpu {
+namespace {
+
+// The tile of the products that are summed in registers: vectors of outputs by rows.
+#if defined(__AVX512F__)
+constexpr size_t kIntegerTileVectors = 4; // 24 sums, 4 weights and an activation in 32 registers
+constexpr size_t kIntegerTileRows = 6;
+#else
+constexpr size_t kIntegerTileVectors = 2; // 8 sums, 2 weights, an activation and temporaries in 16; NEON: 16 in 32
+constexpr size_t kIntegerTileRows = 4;
+#endif
+constexpr size_t kIntegerTileOutputs = kIntegerTileVectors * kOutputLanes;
+constexpr size_t kPanelTiles = kIntegerPanel / kIntegerTileOutputs;
+
+// kIntegerTileOutputs outputs of a group.
+struct alignas(64) UnpackedTile {
+    LaneShorts pairs[kGroupInputs / 2][kIntegerTileVectors];
+    LaneFloats scales[kIntegerTileVectors];
+};
+
+// sums[row][output] += tile[output] . rows[row]; num_pairs pairs of inputs in each of num_classes classes.
+template <size_t kRows, CodeOrder kOrder>
+GPTOSS_INLINE void multiply_tile(const UnpackedTile& tile,
+                                 size_t num_classes,
+                                 size_t num_pairs,
+                                 const RowsOfGroups& rows,
+                                 size_t group,
+                                 size_t first_row,
+                                 float* sums) { // [kRows, kIntegerPanel]
+    // Rows lie side by side: one pointer leaves registers to the rest.
+    const int16_t* const inputs = rows.rows.codes + rows.place(group, first_row) * kGroupInputs;
+    // An integer sum is of as many classes as it has room for.
+    for (size_t first_class = 0; first_class < num_classes; first_class += kSumClasses<kOrder>) {
+        // Scales are to be loaded for each sum: their products are as many as the registers' sums, and computed ahead
+        // of the loop they would drive these out.
+        asm volatile("" ::: "memory");
+        PairSums dots[kRows][kIntegerTileVectors] = {};
+        const size_t left = num_classes - first_class;
+        const size_t last_class = first_class + (left < kSumClasses<kOrder> ? left : kSumClasses<kOrder>);
+        for (size_t c = first_class; c < last_class; c++) {
+            const LaneShorts(*const pairs)[kIntegerTileVectors] = tile.pairs + c * 16;
+#pragma GCC unroll 4
+            for (size_t i = 0; i < num_pairs; i++) {
+                for (size_t row = 0; row < kRows; row++) {
+                    int32_t pair;
+                    memcpy(&pair, inputs + row * kGroupInputs + c * kClassInputs + 2 * i, sizeof(pair));
+                    const LaneShorts input = (LaneShorts)(LaneInts{} + pair);
+                    for (size_t vector = 0; vector < kIntegerTileVectors; vector++) {
+                        dots[row][vector] = add_pair_products(dots[row][vector], pairs[i][vector], input);
+                    }
+                }
+            }
+        }
+        for (size_t row = 0; row < kRows; row++) {
+            const float row_scale = rows.scale(group, first_row + row);
+            for (size_t vector = 0; vector < kIntegerTileVectors; vector++) {
+                float* const sum = sums + row * kIntegerPanel + vector * kOutputLanes;
+                const LaneFloats scale = tile.scales[vector] * row_scale;
+                store(sum, add_scaled(load<LaneFloats>(sum), sum_of_pairs(dots[row][vector]), scale));
+            }
+        }
+    }
+}
+
+// sums[row][output] = weights[output + ...] . rows[row] for up to kIntegerPanel outputs
+template <class Weights>
+static void multiply_many_rows(const Weights& weights,
+                               size_t output,
+                               size_t num_outputs,
+                               const RowsOfGroups& rows,
+                               size_t num_rows,
+                               float* sums) { // [num_rows, kIntegerPanel]
+    UnpackedTile tiles[kPanelTiles];
+    if (num_outputs < kIntegerPanel) {
+        memset(tiles, 0, sizeof(tiles)); // a tile's outputs that are not there
+    }
+    memset(sums, 0, num_rows * kIntegerPanel * sizeof(float));
+    LaneWords scale_bytes[kIntegerPanel / kOutputLanes][4];
+    // Tiles of nearly the same height: with five rows or more, none has less than two. Divisions for each tile took 4 %
+    // of the time, so there are none below.
+    const size_t num_tiles = (num_rows + kIntegerTileRows - 1) / kIntegerTileRows;
+    const size_t height = num_rows / num_tiles;
+    const size_t num_higher = num_rows % num_tiles;
+    for_each_group(weights.num_inputs / 32, [&](size_t group, size_t num_blocks) GPTOSS_INLINE_LAMBDA {
+        for (size_t i = 0; i < num_outputs; i += kOutputLanes) {
+            UnpackedTile& tile = tiles[i / kIntegerTileOutputs];
+            const size_t vector = i % kIntegerTileOutputs / kOutputLanes;
+            LaneWords(&bytes)[4] = scale_bytes[i / kOutputLanes];
+            if (group % 4 == 0) {
+                weights.load_scales(output + i, group, bytes);
+            }
+            weights.template unpack_lanes<kIntegerTileVectors>(output + i, group, num_blocks, bytes[group % 4],
+                                                               &tile.pairs[0][vector], tile.scales[vector]);
+        }
+        const size_t num_classes = Weights::kOrder == CodeOrder::natural ? num_blocks : 4;
+        const size_t num_pairs = Weights::kOrder == CodeOrder::natural ? 16 : 4 * num_blocks;
+        // A few between tiles: all at once would keep the processor from loading what it needs now.
+        size_t num_prefetched = 0;
+        size_t num_due = 0;
+        for (size_t i = 0; i < num_outputs; i += kIntegerTileOutputs) {
+            const UnpackedTile& tile = tiles[i / kIntegerTileOutputs];
+            size_t row = 0;
+            for (size_t t = 0; t < num_tiles; t++) {
+                const size_t tile_rows = height + (t < num_higher);
+                float* const tile_sums = sums + row * kIntegerPanel + i;
+                for (num_due += num_outputs; num_prefetched * num_tiles * kPanelTiles < num_due; num_prefetched++) {
+                    weights.prefetch_later(output + num_prefetched, group, num_outputs);
+                }
+                switch (tile_rows) {
+                    case 2:
+                        multiply_tile<2, Weights::kOrder>(tile, num_classes, num_pairs, rows, group, row, tile_sums);
+                        break;
+                    case 3:
+                        multiply_tile<3, Weights::kOrder>(tile, num_classes, num_pairs, rows, group, row, tile_sums);
+                        break;
+                    case 4:
+                        multiply_tile<4, Weights::kOrder>(tile, num_classes, num_pairs, rows, group, row, tile_sums);
+                        break;
+                    case 5:
+                        multiply_tile<5, Weights::kOrder>(tile, num_classes, num_pairs, rows, group, row, tile_sums);
+                        break;
+                    default:
+                        multiply_tile<kIntegerTileRows, Weights::kOrder>(tile, num_classes, num_pairs, rows, group, row,
+                                                                         tile_sums);
+                        break;
+                }
+                row += tile_rows;
+            }
+        }
+    });
+}
+
+} // namespace
+} // namespace gptoss::cpu
