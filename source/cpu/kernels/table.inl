@@ -24,6 +24,13 @@
 // Left to the compiler under sanitizers: with their checks in it, a kernel that is one function takes minutes to
 // compile.
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define GPTOSS_SANITIZED
+#elif defined(__has_feature) // Clang's way to say so
+#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
+#define GPTOSS_SANITIZED
+#endif
+#endif
+#if defined(GPTOSS_SANITIZED)
 #define GPTOSS_INLINE_MEMBER inline
 #define GPTOSS_INLINE_LAMBDA
 #else
