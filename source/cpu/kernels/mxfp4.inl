@@ -239,7 +239,7 @@ struct Mxfp4Integers {
                 for (size_t r = 0; r < kRows; r++) {
                     if (kExact) {
                         // 256 codes -> 128 / 2^below. A block alone may have all that a group's sum has room for, so
-                        // that 256 codes are halved while they are sums of 16 inputs (12 * 256 * 32767 * 16 < 2^31).
+                        // that 256 codes are halved while they are sums of 16 inputs (12 * 256 * 32639 * 16 < 2^31).
                         const LaneWords quad = combine_within_quarters(dots[r], AddAndHalveLanes{}, AddLanes{});
                         quads[r][q] += (LaneWords)((LaneInts)quad >> (LaneInts)below[q]);
                     } else {
