@@ -120,7 +120,9 @@ enum gptoss_backend GPTOSS_INT {
 enum gptoss_precision GPTOSS_INT {
     /* The fastest arithmetic whose probabilities stay within a KL divergence of 1e-3 of exact ones, on average. */
     gptoss_precision_default = 0,
-    gptoss_precision_exact = 1 /* activations are fp32 in every product, and sums too */
+    gptoss_precision_exact = 1, /* activations are fp32 in every product, and sums too */
+    /* The experts' activations take 8 bits, as in llama.cpp; what that costs is in docs/accuracy.md. */
+    gptoss_precision_fast = 2
 };
 
 /* addition: where a backend runs. */

@@ -81,6 +81,7 @@ class Engines:
     llama_batched_bench: Path | None
     llama_options: Sequence[str]
     gptoss: Sequence[str]
+    fast: bool
     ggufs: dict[str, Path]
     models: dict[str, Path]
     threads: int
@@ -132,6 +133,7 @@ def gptoss_samples(engines: Engines, row: Row, about: dict[str, Any]) -> list[fl
     command = [*engines.gptoss, "bench", str(model), "--json", "--backend", "cpu"]
     command += ["-t", str(engines.threads), "-r", str(engines.repetitions)]
     command += ["-p", str(row.prompt), "-n", str(row.generate), "-d", str(row.depth)]
+    command += ["--fast"] if engines.fast else []
     report = json.loads(run_program([*command, "-s", str(row.sequences)]))
     for key in ("gptoss", "instruction_set", "precision", "machine"):
         about[key] = report[key]
@@ -205,6 +207,7 @@ def parse_arguments() -> argparse.Namespace:
     add("--llama-batched-bench", type=Path, help="the program, for several sequences at once")
     add("--llama-option", action="append", default=[], help="passed on, as --llama-option=-fa=on")
     add("--gptoss", default="gptoss", help="the program, and options of Python before it (gptoss)")
+    add("--fast", action="store_true", help="fast precision: 8-bit activations, as llama.cpp's")
     for dense in DENSE:
         help_text = f"the files with {dense} dense weights"
         add(f"--{dense}", nargs=2, type=Path, metavar=("GGUF", "MODEL"), help=help_text)
@@ -225,6 +228,7 @@ def main() -> None:
         arguments.llama_batched_bench,
         [part for option in arguments.llama_option for part in option.split("=")],
         arguments.gptoss.split(),
+        arguments.fast,
         {dense: pair[0] for dense, pair in files.items()},
         {dense: pair[1] for dense, pair in files.items()},
         arguments.threads,

@@ -102,7 +102,7 @@ def compare(row: Row, output: reference.Output, actual: NDArray[Any]) -> Compari
 
 
 NUM_CONVERSATIONS = 9
-PRECISIONS = ("default", "exact")
+PRECISIONS = ("fast", "default", "exact")
 
 
 def demo_divergence(precision: str) -> Divergence:

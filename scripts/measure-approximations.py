@@ -124,6 +124,7 @@ def rows() -> Iterator[tuple[str, dict[str, Rounding], dict[str, Rounding]]]:
         for product in everything:
             yield f"{name}: {product}", {product: planes(count)}, {}
         yield f"{name}: all of these", dict.fromkeys(everything, planes(count)), {}
+    yield "one plane: the experts' two, fast precision", dict.fromkeys(EXPERTS, planes(1)), {}
     for product in ("embedding", *DENSE):
         yield f"8-bit weights: {product}", {}, {product: q8}
     yield "8-bit weights: all of these", {}, dict.fromkeys(("embedding", *DENSE), q8)

@@ -33,10 +33,11 @@ void check_precision(gptoss_precision precision) {
     switch (precision) {
         case gptoss_precision_default:
         case gptoss_precision_exact:
+        case gptoss_precision_fast:
             return;
     }
     fail(gptoss_status_invalid_argument, "Unknown precision ", static_cast<int>(precision),
-         ": expected default (0) or exact (1).");
+         ": expected default (0), exact (1) or fast (2).");
 }
 
 #if defined(GPTOSS_METAL)

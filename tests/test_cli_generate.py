@@ -383,8 +383,17 @@ class TestLimits:
             assert str(length) in error
             assert str(len(prompt)) in error
 
-    def test_exact_is_the_engine_s_precision(self, capsys: pytest.CaptureFixture[str]) -> None:
-        assert generate_json(capsys, *SUM, "--exact")["model"]["precision"] == "exact"
+    @pytest.mark.parametrize("precision", ["exact", "fast"])
+    def test_a_precision_is_the_engine_s(
+        self, precision: str, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        assert generate_json(capsys, *SUM, f"--{precision}")["model"]["precision"] == precision
+
+    def test_exact_and_fast_exclude_each_other(self, capsys: pytest.CaptureFixture[str]) -> None:
+        with pytest.raises(SystemExit) as exit_info:
+            main(["generate", *SUM, "--exact", "--fast"])
+        assert exit_info.value.code == 2
+        assert "--fast: not allowed with argument --exact" in capsys.readouterr().err
 
     def test_the_number_of_threads_is_the_engine_s(
         self, capsys: pytest.CaptureFixture[str]

@@ -58,8 +58,18 @@ def test_both_run_in_turn(
     assert report["llama.cpp"]["build_commit"] == "abc"
     calls = (tmp_path / "log").read_text().splitlines()
     assert [call.split()[0] for call in calls] == ["llama", "gptoss"] * 2
+    assert not any("--fast" in call for call in calls)
     assert "-p 0 -n 32 -d 0" in calls[0]
     assert "-p 0 -n 32 -d 0 -s 1" in calls[1]
+
+
+def test_fast_is_our_precision(
+    options: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "argv", [*options, "--rows", "decode", "--rounds", "1", "--fast"])
+    compare_llama_cpp.main()
+    calls = (tmp_path / "log").read_text().splitlines()
+    assert ["--fast" in call.split() for call in calls] == [False, True]
 
 
 def test_table_has_a_line_for_each_row_that_has_files(

@@ -90,7 +90,7 @@ def test_number_of_threads_out_of_range_is_refused(threads: int) -> None:
         gptoss.Model(model_path(), threads=threads)
 
 
-@pytest.mark.parametrize("precision", ["default", "exact"])
+@pytest.mark.parametrize("precision", ["default", "exact", "fast"])
 def test_precision_of_the_cpu_backend_is_the_one_asked_for(precision: str) -> None:
     assert gptoss.Model(model_path(), backend="cpu", precision=precision).precision == precision
 
@@ -100,7 +100,7 @@ def test_precision_is_the_default_unless_asked_for() -> None:
 
 
 def test_unknown_precision_is_refused_with_the_known_ones() -> None:
-    with pytest.raises(ValueError, match=r"default, exact, not 'fp8'"):
+    with pytest.raises(ValueError, match=r"default, exact, fast, not 'fp8'"):
         gptoss.Model(model_path(), precision="fp8")
 
 

@@ -17,6 +17,7 @@ class Backend:
 class Precision:
     default: Precision
     exact: Precision
+    fast: Precision
 
 def device_info(backend: Backend) -> tuple[str, str, str, int, int, int]: ...
 def selftest_kernels(

@@ -14,7 +14,11 @@ from gptoss import _native
 from gptoss.device import native_backend
 from gptoss.tokenizer import Tokenizer
 
-_PRECISIONS = {"default": _native.Precision.default, "exact": _native.Precision.exact}
+_PRECISIONS = {
+    "default": _native.Precision.default,
+    "exact": _native.Precision.exact,
+    "fast": _native.Precision.fast,
+}
 
 
 @dataclass(frozen=True)
@@ -109,8 +113,9 @@ class Model:
     GPTOSS_THREADS says, or else one per processor that the process may use and has the time of
     (affinity, a container's limits).
     `precision`: "default", the fastest arithmetic whose probabilities stay within a KL divergence
-    of 1e-3 on average, or "exact", fp32 activations in every product (docs/accuracy.md). The Metal
-    backend always computes in exact precision.
+    of 1e-3 on average, "exact", fp32 activations in every product, or "fast", activations of 8 bits
+    in the experts' products (docs/accuracy.md). The Metal backend always computes in exact
+    precision.
 
     Loading maps and validates the file and reads none of its weights.
 
@@ -181,7 +186,7 @@ class Model:
 
     @property
     def precision(self) -> str:
-        """What it computes in: "default" or "exact"; always "exact" on the Metal backend."""
+        """That it computes in: "default", "exact" or "fast"; on the Metal backend "exact"."""
         names = {native: name for name, native in _PRECISIONS.items()}
         return names[self._native.precision()]
 

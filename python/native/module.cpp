@@ -562,7 +562,8 @@ PYBIND11_MODULE(_native, module) {
         .value("metal", gptoss_backend_metal);
     py::enum_<gptoss_precision>(module, "Precision")
         .value("default", gptoss_precision_default)
-        .value("exact", gptoss_precision_exact);
+        .value("exact", gptoss_precision_exact)
+        .value("fast", gptoss_precision_fast);
     module.def("device_info", &device_info, py::arg("backend"));
     module.def("selftest_kernels", &selftest_kernels, py::arg("backend"), py::arg("callback"));
 

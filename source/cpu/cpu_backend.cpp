@@ -31,7 +31,7 @@ CpuBackend::CpuBackend(uint32_t num_threads,
       pool_(num_threads),
       attention_(config_, kernels_, pool_),
       projections_(config_, kernels_, pool_, precision == gptoss_precision_exact),
-      experts_(config_, kernels_, pool_, precision == gptoss_precision_exact) {
+      experts_(config_, kernels_, pool_, precision) {
     workspace_bytes_ = attention_.workspace_bytes() + projections_.workspace_bytes() + experts_.workspace_bytes();
 }
 

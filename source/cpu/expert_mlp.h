@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <vector>
 
+#include "gptoss.h"
 #include "kernels.h"
 #include "model_file.h"
 #include "quantized_activations.h"
@@ -45,12 +46,13 @@ private:
     std::vector<uint32_t> row_of_;        // [rows * A] assignment -> row
 };
 
-// E embedding size, I expert size. With exact, activations stay fp32; without, products are summed as integers.
+// E embedding size, I expert size. In exact precision activations stay fp32; in others products are summed as integers,
+// of activations of 16 bits, or of 8 in fast precision.
 class ExpertMlp {
 public:
-    ExpertMlp(const ModelConfig& config, const Kernels& kernels, ThreadPool& pool, bool exact);
+    ExpertMlp(const ModelConfig& config, const Kernels& kernels, ThreadPool& pool, gptoss_precision precision);
 
-    // Bytes that workspace_bytes() comes to when the largest batch has had num_rows rows, without exact.
+    // Bytes that workspace_bytes() comes to in default precision when the largest batch has had num_rows rows.
     static size_t workspace_bytes_for(const ModelConfig& config, size_t num_threads, size_t num_rows);
     size_t workspace_bytes() const;
     // Makes room for a batch of num_rows rows.
@@ -69,18 +71,31 @@ private:
     // outputs_per_piece; num_inputs multiply-adds make an output of a row.
     template <class Piece>
     void for_each_piece(size_t num_inputs, size_t num_outputs, size_t outputs_per_piece, const Piece& piece);
+    // quantize(row, assignment) writes row `row` of the normalized ones as the input of an assignment.
+    template <class Rows, class Quantize>
+    void apply_quantized(const uint8_t* experts,
+                         const ExpertPlaces& places,
+                         const Rows& inputs,
+                         const Rows& hidden,
+                         const Quantize& quantize,
+                         void (*gate_up)(const QuantizedGateUpArguments<Rows>&),
+                         void (*down)(const QuantizedDownArguments<Rows>&));
     void apply_as_integers(const uint8_t* experts, const ExpertPlaces& places, const float* normalized);
+    void apply_as_int8(const uint8_t* experts, const ExpertPlaces& places, const float* normalized);
     void apply_exactly(const uint8_t* experts, const ExpertPlaces& places, const float* normalized);
 
     const ModelConfig& config_;
     const Kernels& kernels_;
     ThreadPool& pool_;
-    const bool exact_;
+    const gptoss_precision precision_;
     ExpertGroups groups_;
     std::vector<float> output_; // [assignments, E]
 
     QuantizedActivations quantized_;        // [assignments, E]
     QuantizedActivations quantized_hidden_; // [assignments, I]
+
+    Int8Activations int8_;        // [assignments, E]
+    Int8Activations int8_hidden_; // [assignments, I]
 
     std::vector<float> block_ordered_; // [rows, E]
     std::vector<float> hidden_;        // [assignments, I], in block order

@@ -121,11 +121,38 @@ struct IntegerLinearArguments {
     float* scratch; // [kIntegerScratchFloats]
 };
 
-// The integer form of ExpertGateUpArguments. hidden is quantized, too.
-struct IntegerGateUpArguments {
+// Of fast precision: an expert's activations as bytes that share a scale in a block of 32 inputs, as llama.cpp has them
+// (its Q8_0). A block's products are summed as integers without any rounding, and times the scales of both factors
+// added in fp32.
+struct alignas(64) Int8Group {
+    // [even, odd inputs][block][16], -127 to 127: as masks and shifts leave the nibbles of MXFP4 blocks. Zeros for
+    // inputs behind the last one.
+    int8_t codes[2][kGroupInputs / 32][16];
+    float scales[kGroupInputs / 32]; // value = scale * code
+    int32_t sums[kGroupInputs / 32]; // of a block's codes
+    // What the kernels' own sums begin with where MXFP4 codes are unsigned (int8_lanes.inl).
+    uint32_t starts[kGroupInputs / 32];
+};
+
+// Rows of activations.
+struct Int8Rows {
+    Int8Group* groups; // [groups, num_rows]
+    size_t num_rows;   // that there is room for
+};
+
+struct QuantizeInt8Arguments {
+    const float* input; // [size]
+    Int8Rows output;    // of which row `row` is written
+    size_t row;
+    size_t size; // a multiple of 32
+};
+
+// The forms of ExpertGateUpArguments for QuantizedRows, in MXFP4's order, and for Int8Rows. hidden is quantized, too.
+template <class Rows>
+struct QuantizedGateUpArguments {
     Mxfp4Matrix matrix;
-    QuantizedRows inputs; // in MXFP4's order, from first_row on
-    QuantizedRows hidden; // as inputs
+    Rows inputs; // from first_row on
+    Rows hidden; // as inputs
     size_t first_row;
     size_t num_rows;
     size_t first; // the hidden elements of this call, multiples of kGroupInputs, or the end
@@ -134,10 +161,11 @@ struct IntegerGateUpArguments {
     float* scratch; // [kIntegerScratchFloats]
 };
 
-// The integer form of ExpertDownArguments.
-struct IntegerDownArguments {
+// The same of ExpertDownArguments.
+template <class Rows>
+struct QuantizedDownArguments {
     Mxfp4Matrix matrix;
-    QuantizedRows inputs; // in MXFP4's order, from first_row on
+    Rows inputs; // from first_row on
     size_t first_row;
     float* output; // [num_rows, output_stride]
     size_t num_rows;
@@ -251,8 +279,11 @@ struct Kernels {
     void (*attention_merge)(const AttentionArguments& arguments, const float* results, size_t num_ranges);
     void (*quantize)(const QuantizeArguments& arguments);
     void (*integer_linear)(const IntegerLinearArguments& arguments);
-    void (*integer_gate_up)(const IntegerGateUpArguments& arguments);
-    void (*integer_down)(const IntegerDownArguments& arguments);
+    void (*integer_gate_up)(const QuantizedGateUpArguments<QuantizedRows>& arguments);
+    void (*integer_down)(const QuantizedDownArguments<QuantizedRows>& arguments);
+    void (*quantize_int8)(const QuantizeInt8Arguments& arguments);
+    void (*int8_gate_up)(const QuantizedGateUpArguments<Int8Rows>& arguments);
+    void (*int8_down)(const QuantizedDownArguments<Int8Rows>& arguments);
     void (*add_weighted_rows)(const AddWeightedRowsArguments& arguments);
 };
 

@@ -304,17 +304,20 @@ TEST(a_model_computes_in_the_precision_that_was_asked_for) {
         builder::build_model_file(builder::small_config(), builder::byte_vocabulary(), 5));
     gptoss_model_options options = {};
     options.size = sizeof(options);
-    options.precision = gptoss_precision_exact;
     gptoss_model_t model = nullptr;
-    CHECK_SUCCESS(gptoss_model_create(file.path().c_str(), &options, &model));
-    gptoss_precision precision = gptoss_precision_default;
-    CHECK_SUCCESS(gptoss_model_get_precision(model, &precision));
-    CHECK_EQUAL(precision, gptoss_precision_exact);
-    CHECK_SUCCESS(gptoss_model_release(model));
+    for (const gptoss_precision asked : {gptoss_precision_exact, gptoss_precision_fast, gptoss_precision_default}) {
+        options.precision = asked;
+        CHECK_SUCCESS(gptoss_model_create(file.path().c_str(), &options, &model));
+        gptoss_precision precision = static_cast<gptoss_precision>(-1);
+        CHECK_SUCCESS(gptoss_model_get_precision(model, &precision));
+        CHECK_EQUAL(precision, asked);
+        CHECK_SUCCESS(gptoss_model_release(model));
+        model = nullptr;
+    }
 
-    options.precision = static_cast<gptoss_precision>(2);
+    options.precision = static_cast<gptoss_precision>(3);
     CHECK_STATUS(gptoss_status_invalid_argument, gptoss_model_create(file.path().c_str(), &options, &model));
-    CHECK(last_error_contains("Unknown precision 2"));
+    CHECK(last_error_contains("Unknown precision 3"));
     CHECK(model == nullptr);
 }
 

@@ -6,12 +6,26 @@ import argparse
 import math
 
 BACKENDS = ("auto", "cpu", "metal")
-EXACT_HELP = "fp32 activations in every product, which is slower on the CPU"
+
+
+def add_precision_options(parser: argparse._ActionsContainer) -> None:
+    """`--exact` and `--fast`, which exclude each other."""
+    add = parser.add_mutually_exclusive_group().add_argument
+    add(
+        "--exact",
+        action="store_true",
+        help="fp32 activations in every product, which is slower on the CPU",
+    )
+    add(
+        "--fast",
+        action="store_true",
+        help="8-bit activations in the experts' products: faster on the CPU, less exact",
+    )
 
 
 def precision_of(arguments: argparse.Namespace) -> str:
-    """What `--exact`, or its absence, means for gptoss.Model."""
-    return "exact" if arguments.exact else "default"
+    """What `--exact`, `--fast`, or the absence of both, means for gptoss.Model."""
+    return "exact" if arguments.exact else "fast" if arguments.fast else "default"
 
 
 def positive_integer(text: str) -> int:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from gptoss.cli.arguments import (
     BACKENDS,
-    EXACT_HELP,
+    add_precision_options,
     positive_integer,
     precision_of,
     whole_number,
@@ -74,7 +74,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     add("-r", "--repetitions", metavar="N", type=positive_integer, default=5, help="of each (5)")
     add("--no-warm-up", action="store_true", help="measure from the first touch of the weights on")
     add("--backend", choices=BACKENDS, default="auto", help="where to run (auto: the fastest here)")
-    add("--exact", action="store_true", help=EXACT_HELP)
+    add_precision_options(parser)
     add("--roofline", action="store_true", help="measure the machine's limits, too (CPU only)")
     add("--json", action="store_true", help="print one JSON object instead of the table")
     synthetic = parser.add_argument_group("random weights instead of MODEL")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from gptoss.cli.arguments import (
     BACKENDS,
-    EXACT_HELP,
+    add_precision_options,
     calendar_date,
     non_negative_number,
     positive_integer,
@@ -126,13 +126,14 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     add("--min-p", metavar="P", type=probability, default=0.0, help=MIN_P_HELP)
     add("--seed", metavar="N", type=seed, help="the same seed gives the same answer (random)")
 
-    add = parser.add_argument_group("engine and output").add_argument
+    engine = parser.add_argument_group("engine and output")
+    add = engine.add_argument
     add("--context-length", metavar="N", type=count, help="most tokens in all (what fits)")
     add(
         "--backend", choices=BACKENDS, default="auto", help="where it runs (auto: the fastest here)"
     )
     add("--threads", metavar="N", type=count, help="threads of the CPU backend (one per processor)")
-    add("--exact", action="store_true", help=EXACT_HELP)
+    add_precision_options(engine)
     add("--json", action="store_true", help="print messages, tokens and timing as one JSON object")
 
 

@@ -7,7 +7,12 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gptoss.cli.arguments import BACKENDS, EXACT_HELP, positive_integer, precision_of
+from gptoss.cli.arguments import (
+    BACKENDS,
+    add_precision_options,
+    positive_integer,
+    precision_of,
+)
 
 if TYPE_CHECKING:
     from gptoss import Model
@@ -18,13 +23,14 @@ if TYPE_CHECKING:
 DESCRIPTION = """\
 Measures how well a model predicts a text: its perplexity. With --against or --against-backend also
 how far its predictions are from a reference's, as KL divergence: what a file's quantisation, a
-backend or fast arithmetic costs. The reference always computes in exact precision.
+backend or its arithmetic costs. The reference always computes in exact precision.
 """
 
 EPILOG = """\
 examples:
   gptoss perplexity model.bin text.txt
-  gptoss perplexity model.bin text.txt --against model.bin      fast against exact arithmetic
+  gptoss perplexity model.bin text.txt --against model.bin      default precision against exact
+  gptoss perplexity model.bin text.txt --against model.bin --fast                fast against exact
   gptoss perplexity q8.bin text.txt --against model.bin --exact 8-bit weights against bf16
   gptoss perplexity model.bin text.txt --against-backend cpu    this machine's GPU against its CPU
   git log -p | gptoss perplexity model.bin - --windows 20 --json
@@ -73,7 +79,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "--backend", choices=BACKENDS, default="auto", help="where it runs (auto: the fastest here)"
     )
     add("--threads", metavar="N", type=count, help="threads of the CPU backend (one per core)")
-    add("--exact", action="store_true", help=EXACT_HELP)
+    add_precision_options(parser)
     add("--json", action="store_true", help="print one JSON object")
 
 

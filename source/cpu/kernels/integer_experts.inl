@@ -25,13 +25,23 @@ GPTOSS_INLINE void part_pairs(RegisterFloats low, RegisterFloats high, RegisterF
 #endif
 }
 
-void integer_gate_up(const IntegerGateUpArguments& arguments) {
-    const Mxfp4Integers weights = {arguments.matrix, arguments.matrix.num_inputs};
+// A group of a row's hidden elements.
+GPTOSS_INLINE void quantize_hidden(const float* hidden, size_t num_blocks, const QuantizedRows& to, size_t place) {
+    to.scales[place] = quantize_group(hidden, num_blocks, CodeOrder::mxfp4, to.codes + place * kGroupInputs);
+}
+
+GPTOSS_INLINE void quantize_hidden(const float* hidden, size_t num_blocks, const Int8Rows& to, size_t place) {
+    quantize_int8_group(hidden, num_blocks, to.groups[place]);
+}
+
+template <class Weights, class RowsOfPart, class Rows>
+GPTOSS_INLINE void quantized_gate_up(const QuantizedGateUpArguments<Rows>& arguments) {
+    const Weights weights = {{arguments.matrix, arguments.matrix.num_inputs}};
     const uint16_t* const bias = arguments.matrix.bias;
     float* const scratch_hidden = arguments.scratch;
     float* const scratch_sums = scratch_hidden + kIntegerExpertRows * kGroupInputs;
     for_each_part(arguments.num_rows, kIntegerExpertRows, [&](size_t first_row, size_t num_rows) {
-        const RowsOfGroups rows = {arguments.inputs, arguments.first_row + first_row};
+        const RowsOfPart rows = {arguments.inputs, arguments.first_row + first_row};
         for (size_t first = arguments.first; first < arguments.last; first += kGroupInputs) {
             const size_t left = arguments.last - first;
             const size_t count = left < kGroupInputs ? left : kGroupInputs;
@@ -49,21 +59,21 @@ void integer_gate_up(const IntegerGateUpArguments& arguments) {
                                    store(hidden + i / 2, swiglu_lanes(gate, up, arguments.swiglu_limit));
                                }
                            });
-            const QuantizedRows& to = arguments.hidden;
             for (size_t row = 0; row < num_rows; row++) {
-                const size_t place = first / kGroupInputs * to.num_rows + arguments.first_row + first_row + row;
-                to.scales[place] = quantize_group(scratch_hidden + row * kGroupInputs, count / 32, CodeOrder::mxfp4,
-                                                  to.codes + place * kGroupInputs);
+                quantize_hidden(
+                    scratch_hidden + row * kGroupInputs, count / 32, arguments.hidden,
+                    first / kGroupInputs * arguments.hidden.num_rows + arguments.first_row + first_row + row);
             }
         }
     });
 }
 
-void integer_down(const IntegerDownArguments& arguments) {
-    const Mxfp4Integers weights = {arguments.matrix, arguments.matrix.num_inputs};
+template <class Weights, class RowsOfPart, class Rows>
+GPTOSS_INLINE void quantized_down(const QuantizedDownArguments<Rows>& arguments) {
+    const Weights weights = {{arguments.matrix, arguments.matrix.num_inputs}};
     const uint16_t* const bias = arguments.matrix.bias;
     for_each_part(arguments.num_rows, kIntegerExpertRows, [&](size_t first_row, size_t num_rows) {
-        const RowsOfGroups rows = {arguments.inputs, arguments.first_row + first_row};
+        const RowsOfPart rows = {arguments.inputs, arguments.first_row + first_row};
         for_each_panel(weights, rows, num_rows, arguments.first, arguments.last, arguments.scratch,
                        [&](size_t output, size_t num_outputs, size_t row, const float* sums) {
                            float* const to = arguments.output + (first_row + row) * arguments.output_stride + output;
@@ -73,6 +83,22 @@ void integer_down(const IntegerDownArguments& arguments) {
                            }
                        });
     });
+}
+
+void integer_gate_up(const QuantizedGateUpArguments<QuantizedRows>& arguments) {
+    quantized_gate_up<Mxfp4Integers, RowsOfGroups>(arguments);
+}
+
+void integer_down(const QuantizedDownArguments<QuantizedRows>& arguments) {
+    quantized_down<Mxfp4Integers, RowsOfGroups>(arguments);
+}
+
+void int8_gate_up(const QuantizedGateUpArguments<Int8Rows>& arguments) {
+    quantized_gate_up<Mxfp4Int8, RowsOfInt8>(arguments);
+}
+
+void int8_down(const QuantizedDownArguments<Int8Rows>& arguments) {
+    quantized_down<Mxfp4Int8, RowsOfInt8>(arguments);
 }
 
 void add_weighted_rows(const AddWeightedRowsArguments& arguments) {

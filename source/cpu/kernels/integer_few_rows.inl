@@ -77,8 +77,8 @@ GPTOSS_INLINE void multiply_lanes(const DenseIntegers<Source>& weights,
     }
 }
 
-template <class Weights>
-GPTOSS_INLINE void prepare_few_rows(const Weights&, const RowsOfGroups&, size_t, float*) {}
+template <class Weights, class Rows>
+GPTOSS_INLINE void prepare_few_rows(const Weights&, const Rows&, size_t, float*) {}
 
 template <size_t kRows, class Weights>
 GPTOSS_INLINE void multiply_few_rows(

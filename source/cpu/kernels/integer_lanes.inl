@@ -20,6 +20,7 @@ constexpr size_t kRegisterInputs = 2 * kOutputLanes; // 16-bit integers in a reg
 constexpr size_t kClassRegisters = kClassInputs / kRegisterInputs;
 // Outputs whose weights are unpacked together: 16 KB of a group, which stay in the first-level cache for all rows.
 constexpr size_t kIntegerPanel = 64;
+constexpr size_t kCacheLine = 64;
 // How far ahead of their use rows of weights are prefetched, and behind a row's last group those of the next outputs.
 constexpr size_t kGroupsAhead = 6;
 

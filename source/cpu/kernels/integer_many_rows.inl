@@ -79,11 +79,7 @@ static void multiply_many_rows(const Weights& weights,
     }
     memset(sums, 0, num_rows * kIntegerPanel * sizeof(float));
     LaneWords scale_bytes[kIntegerPanel / kOutputLanes][4];
-    // Tiles of nearly the same height: with five rows or more, none has less than two. Divisions for each tile took 4 %
-    // of the time, so there are none below.
-    const size_t num_tiles = (num_rows + kIntegerTileRows - 1) / kIntegerTileRows;
-    const size_t height = num_rows / num_tiles;
-    const size_t num_higher = num_rows % num_tiles;
+    const RowTiles<kIntegerTileRows> row_tiles(num_rows);
     for_each_group(weights.num_inputs / 32, [&](size_t group, size_t num_blocks) GPTOSS_INLINE_LAMBDA {
         for (size_t i = 0; i < num_outputs; i += kOutputLanes) {
             UnpackedTile& tile = tiles[i / kIntegerTileOutputs];
@@ -102,33 +98,14 @@ static void multiply_many_rows(const Weights& weights,
         size_t num_due = 0;
         for (size_t i = 0; i < num_outputs; i += kIntegerTileOutputs) {
             const UnpackedTile& tile = tiles[i / kIntegerTileOutputs];
-            size_t row = 0;
-            for (size_t t = 0; t < num_tiles; t++) {
-                const size_t tile_rows = height + (t < num_higher);
-                float* const tile_sums = sums + row * kIntegerPanel + i;
-                for (num_due += num_outputs; num_prefetched * num_tiles * kPanelTiles < num_due; num_prefetched++) {
+            row_tiles.for_each([&](size_t row, auto tile_rows) GPTOSS_INLINE_LAMBDA {
+                num_due += num_outputs;
+                for (; num_prefetched * row_tiles.num_tiles * kPanelTiles < num_due; num_prefetched++) {
                     weights.prefetch_later(output + num_prefetched, group, num_outputs);
                 }
-                switch (tile_rows) {
-                    case 2:
-                        multiply_tile<2, Weights::kOrder>(tile, num_classes, num_pairs, rows, group, row, tile_sums);
-                        break;
-                    case 3:
-                        multiply_tile<3, Weights::kOrder>(tile, num_classes, num_pairs, rows, group, row, tile_sums);
-                        break;
-                    case 4:
-                        multiply_tile<4, Weights::kOrder>(tile, num_classes, num_pairs, rows, group, row, tile_sums);
-                        break;
-                    case 5:
-                        multiply_tile<5, Weights::kOrder>(tile, num_classes, num_pairs, rows, group, row, tile_sums);
-                        break;
-                    default:
-                        multiply_tile<kIntegerTileRows, Weights::kOrder>(tile, num_classes, num_pairs, rows, group, row,
-                                                                         tile_sums);
-                        break;
-                }
-                row += tile_rows;
-            }
+                multiply_tile<decltype(tile_rows)::value, Weights::kOrder>(tile, num_classes, num_pairs, rows, group,
+                                                                           row, sums + row * kIntegerPanel + i);
+            });
         }
     });
 }

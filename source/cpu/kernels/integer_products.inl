@@ -10,9 +10,9 @@ namespace {
 
 // Calls use(output, num_outputs, row, sums) for all rows and [first, last) cut into panels of up to kIntegerPanel
 // outputs; sums are the products of the row with these outputs.
-template <class Weights, class Use>
+template <class Weights, class Rows, class Use>
 GPTOSS_INLINE void for_each_panel(const Weights& weights,
-                                  const RowsOfGroups& rows,
+                                  const Rows& rows,
                                   size_t num_rows,
                                   size_t first,
                                   size_t last,

@@ -56,10 +56,8 @@ GPTOSS_INLINE void multiply_bytes(
         LaneWords dots[kRows];
         if (group_scales.exact) {
             const uint8_t* const blocks = weights.matrix.blocks + output * row_bytes;
-            const size_t later = group + kGroupsAhead;
-            const size_t ahead = later < num_groups ? later * 64 : kOutputLanes * row_bytes + (later - num_groups) * 64;
             multiply_bytes_of_rows(blocks + group * 64, row_bytes, num_blocks, group_scales, bytes + group * kRows,
-                                   blocks + ahead, dots);
+                                   weights.next_lines(output, group), dots);
         } else {
             const int16_t* inputs[kRows];
             rows.inputs(group, inputs);

@@ -120,12 +120,12 @@ GPTOSS_INLINE void multiply_bytes_of_rows(const uint8_t* blocks, // [output, row
                                           size_t num_blocks,
                                           const ByteScales<kRows>& scales,
                                           const GroupBytes* rows,
-                                          const uint8_t* ahead, // what is needed later, as blocks
+                                          const uint8_t* ahead, // lines that are needed later
                                           LaneWords (&sums)[kRows]) {
     static_assert(kOutputLanes == 4 && kGroupBlocks == 4);
 #pragma GCC unroll 4
     for (size_t output = 0; output < 4; output++) {
-        __builtin_prefetch(ahead + output * row_bytes, 0, 3);
+        __builtin_prefetch(ahead + output * kCacheLine, 0, 3);
     }
     int32x4_t dots[kRows][4] = {}; // lane = a quarter of a group's inputs
     multiply_block_of_rows<0>(blocks, row_bytes, scales, rows, dots);

@@ -106,7 +106,7 @@ GPTOSS_INLINE void multiply_bytes_of_rows(const uint8_t* blocks, // [output, row
                                           size_t num_blocks,
                                           const ByteScales<kRows>& scales,
                                           const GroupBytes* rows,
-                                          const uint8_t* ahead, // what is needed later, as blocks
+                                          const uint8_t* ahead, // lines that are needed later
                                           LaneWords (&sums)[kRows]) {
     // Nothing past the end of a row is read: the last one may end the file.
     alignas(32) uint8_t padded[kOutputLanes][2 * kPlaneBytes];
@@ -137,7 +137,7 @@ GPTOSS_INLINE void multiply_bytes_of_rows(const uint8_t* blocks, // [output, row
             for (size_t i = 0; i < 4; i++) {
                 const size_t output = 4 * four + i;
                 if (pair == 0) {
-                    __builtin_prefetch(ahead + output * row_bytes, 0, 3);
+                    __builtin_prefetch(ahead + output * kCacheLine, 0, 3);
                 }
                 const int8_t* const factors = (const int8_t*)kBlockFactors.values + scales.offsets[output][pair];
                 __m256i codes = load<__m256i>(blocks + output * stride + pair * kPlaneBytes);

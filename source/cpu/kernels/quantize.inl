@@ -3,6 +3,7 @@
 namespace gptoss::cpu {
 namespace {
 
+constexpr float kHighestInt8Code = 127.0f;
 constexpr float kHighestCode = 32639.0f; // 127 * 257: its upper and lower byte are both signed (mxfp4_bytes.inl)
 // What a group's magnitudes may add up to before they are rounded, each by half, and their sum in fp32 by 2: then no
 // sum of products overflows, whose other factors are weights of up to 8,192 or MXFP4 integers of up to 12 * 128.
@@ -116,6 +117,52 @@ void quantize(const QuantizeArguments& arguments) {
         const size_t place = first / kGroupInputs * rows.num_rows + arguments.row;
         rows.scales[place] =
             quantize_group(arguments.input + first, num_blocks, arguments.order, rows.codes + place * kGroupInputs);
+    }
+}
+
+// Up to 128 values, as quantize_group() but for blocks of 32 that have a scale each.
+GPTOSS_INLINE void quantize_int8_group(const float* input, size_t num_blocks, Int8Group& result) {
+    if (num_blocks < kGroupBlocks) {
+        memset(&result, 0, sizeof(result));
+    }
+    for (size_t block = 0; block < num_blocks; block++) {
+        RegisterWords highest_lanes = {};
+        for (size_t i = 0; i < 32; i += kRegisterLanes) {
+            const RegisterWords bits = load<RegisterWords>(input + block * 32 + i) & 0x7FFFFFFFu;
+            highest_lanes = bits > highest_lanes ? bits : highest_lanes;
+        }
+        const uint32_t highest_bits = highest_lane(highest_lanes);
+        float highest;
+        memcpy(&highest, &highest_bits, sizeof(highest));
+        const bool finite = highest <= __FLT_MAX__;
+        const bool zero = highest < 1e-30f;
+        const float inverse = finite && !zero ? kHighestInt8Code / highest : 0.0f;
+
+        int8_t(&even)[16] = result.codes[0][block];
+        int8_t(&odd)[16] = result.codes[1][block];
+        alignas(64) uint32_t words[32];
+        for (size_t i = 0; i < 32; i += kRegisterLanes) {
+            const RegisterFloats values = load<RegisterFloats>(input + block * 32 + i);
+            store(words + i, (RegisterWords)(values * inverse + kRoundToInteger));
+        }
+        int32_t sum = 0;
+        for (size_t i = 0; i < 16; i++) {
+            even[i] = finite ? (int8_t)words[2 * i] : (int8_t)0;
+            odd[i] = finite ? (int8_t)words[2 * i + 1] : (int8_t)0;
+            sum += even[i] + odd[i];
+        }
+        result.scales[block] = !finite ? highest : zero ? 0.0f : highest * (1.0f / kHighestInt8Code);
+        result.sums[block] = sum;
+        result.starts[block] = start_of_block(even, odd);
+    }
+}
+
+void quantize_int8(const QuantizeInt8Arguments& arguments) {
+    for (size_t first = 0; first < arguments.size; first += kGroupInputs) {
+        const size_t left = arguments.size - first;
+        const size_t num_blocks = (left < kGroupInputs ? left : kGroupInputs) / 32;
+        quantize_int8_group(arguments.input + first, num_blocks,
+                            arguments.output.groups[first / kGroupInputs * arguments.output.num_rows + arguments.row]);
     }
 }
 

@@ -48,6 +48,7 @@
 #include "experts.inl"
 #include "integer_lanes.inl"
 #include "mxfp4.inl"
+#include "int8_lanes.inl"
 #include "integer_dense_weights.inl"
 #include "quantize.inl"
 #include "integer_rows.inl"
@@ -57,6 +58,7 @@
 #include "mxfp4_bytes.inl"
 #include "integer_many_rows.inl"
 #include "mxfp4_byte_tiles.inl"
+#include "mxfp4_int8.inl"
 #include "integer_products.inl"
 #include "integer_experts.inl"
 #include "integer_linear.inl"
@@ -88,6 +90,9 @@ const Kernels GPTOSS_KERNELS = {
     .integer_linear = integer_linear,
     .integer_gate_up = integer_gate_up,
     .integer_down = integer_down,
+    .quantize_int8 = quantize_int8,
+    .int8_gate_up = int8_gate_up,
+    .int8_down = int8_down,
     .add_weighted_rows = add_weighted_rows,
 };
 
