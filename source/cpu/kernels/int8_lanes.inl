@@ -86,7 +86,8 @@ GPTOSS_INLINE Int8Sums begin_int8_sums(uint32_t) {
     return LaneInts{};
 }
 
-GPTOSS_INLINE Int8Sums add_int8_products(Int8Sums sums, LaneWords codes, LaneWords inputs) {
+// Not inline: all 64 of a tile, written out, took minutes to compile.
+static __attribute__((noinline)) Int8Sums add_int8_products(Int8Sums sums, LaneWords codes, LaneWords inputs) {
     int8_t left[4 * kOutputLanes];
     int8_t right[4 * kOutputLanes];
     store(left, codes);

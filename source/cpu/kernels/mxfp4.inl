@@ -6,6 +6,18 @@ namespace {
 // Twice the value of each 4-bit code.
 alignas(16) constexpr int8_t kMxfp4Codes[16] = {0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12};
 
+#if !defined(__AVX2__) && !defined(GPTOSS_NEON)
+// Not inline, as is add_int8_products(): compilers would write it out hundreds of times.
+static __attribute__((noinline)) LaneWords look_up_mxfp4_codes(LaneWords nibbles) {
+    int8_t bytes[sizeof(LaneWords)];
+    store(bytes, nibbles);
+    for (int8_t& byte : bytes) {
+        byte = kMxfp4Codes[byte];
+    }
+    return load<LaneWords>(bytes);
+}
+#endif
+
 GPTOSS_INLINE LaneWords mxfp4_codes(LaneWords nibbles) { // one in every byte
 #if defined(__AVX512F__)
     const __m512i table = _mm512_maskz_broadcast_i32x4(kAllLanes, _mm_load_si128((const __m128i*)kMxfp4Codes));
@@ -16,12 +28,7 @@ GPTOSS_INLINE LaneWords mxfp4_codes(LaneWords nibbles) { // one in every byte
 #elif defined(GPTOSS_NEON)
     return (LaneWords)vqtbl1q_s8(vld1q_s8(kMxfp4Codes), (uint8x16_t)nibbles);
 #else
-    int8_t bytes[sizeof(LaneWords)];
-    store(bytes, nibbles);
-    for (int8_t& byte : bytes) {
-        byte = kMxfp4Codes[byte];
-    }
-    return load<LaneWords>(bytes);
+    return look_up_mxfp4_codes(nibbles);
 #endif
 }
 
