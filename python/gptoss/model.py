@@ -186,7 +186,7 @@ class Model:
 
     @property
     def precision(self) -> str:
-        """That it computes in: "default", "exact" or "fast"; on the Metal backend "exact"."""
+        """What it computes in: "default", "exact" or "fast"; "exact" on the Metal backend."""
         names = {native: name for name, native in _PRECISIONS.items()}
         return names[self._native.precision()]
 

@@ -16,20 +16,41 @@ constexpr size_t kIntegerTileOutputs = kIntegerTileVectors * kOutputLanes;
 constexpr size_t kPanelTiles = kIntegerPanel / kIntegerTileOutputs;
 
 // kIntegerTileOutputs outputs of a group.
+template <CodeOrder kOrder>
 struct alignas(64) UnpackedTile {
     LaneShorts pairs[kGroupInputs / 2][kIntegerTileVectors];
     LaneFloats scales[kIntegerTileVectors];
 };
 
-// sums[row][output] += tile[output] . rows[row]; num_pairs pairs of inputs in each of num_classes classes.
+// What the weights are unpacked to.
+template <class Weights>
+struct TileOf {
+    typedef UnpackedTile<Weights::kOrder> Type;
+};
+
+// kOutputLanes outputs, which become vector `vector` of the tile.
+template <class Weights>
+GPTOSS_INLINE void unpack_vector(const Weights& weights,
+                                 size_t output,
+                                 size_t group,
+                                 size_t num_blocks,
+                                 LaneWords scale_bytes,
+                                 size_t vector,
+                                 UnpackedTile<Weights::kOrder>& tile) {
+    weights.template unpack_lanes<kIntegerTileVectors>(output, group, num_blocks, scale_bytes, &tile.pairs[0][vector],
+                                                       tile.scales[vector]);
+}
+
+// sums[row][output] += tile[output] . rows[row]
 template <size_t kRows, CodeOrder kOrder>
-GPTOSS_INLINE void multiply_tile(const UnpackedTile& tile,
-                                 size_t num_classes,
-                                 size_t num_pairs,
+GPTOSS_INLINE void multiply_tile(const UnpackedTile<kOrder>& tile,
+                                 size_t num_blocks,
                                  const RowsOfGroups& rows,
                                  size_t group,
                                  size_t first_row,
                                  float* sums) { // [kRows, kIntegerPanel]
+    const size_t num_classes = kOrder == CodeOrder::natural ? num_blocks : 4;
+    const size_t num_pairs = kOrder == CodeOrder::natural ? 16 : 4 * num_blocks; // of inputs, in each class
     // Rows lie side by side: one pointer leaves registers to the rest.
     const int16_t* const inputs = rows.rows.codes + rows.place(group, first_row) * kGroupInputs;
     // An integer sum is of as many classes as it has room for.
@@ -66,14 +87,15 @@ GPTOSS_INLINE void multiply_tile(const UnpackedTile& tile,
 }
 
 // sums[row][output] = weights[output + ...] . rows[row] for up to kIntegerPanel outputs
-template <class Weights>
+template <class Weights, class Rows>
 static void multiply_many_rows(const Weights& weights,
                                size_t output,
                                size_t num_outputs,
-                               const RowsOfGroups& rows,
+                               const Rows& rows,
                                size_t num_rows,
                                float* sums) { // [num_rows, kIntegerPanel]
-    UnpackedTile tiles[kPanelTiles];
+    typedef typename TileOf<Weights>::Type Tile;
+    Tile tiles[kPanelTiles];
     if (num_outputs < kIntegerPanel) {
         memset(tiles, 0, sizeof(tiles)); // a tile's outputs that are not there
     }
@@ -82,29 +104,25 @@ static void multiply_many_rows(const Weights& weights,
     const RowTiles<kIntegerTileRows> row_tiles(num_rows);
     for_each_group(weights.num_inputs / 32, [&](size_t group, size_t num_blocks) GPTOSS_INLINE_LAMBDA {
         for (size_t i = 0; i < num_outputs; i += kOutputLanes) {
-            UnpackedTile& tile = tiles[i / kIntegerTileOutputs];
-            const size_t vector = i % kIntegerTileOutputs / kOutputLanes;
             LaneWords(&bytes)[4] = scale_bytes[i / kOutputLanes];
             if (group % 4 == 0) {
                 weights.load_scales(output + i, group, bytes);
             }
-            weights.template unpack_lanes<kIntegerTileVectors>(output + i, group, num_blocks, bytes[group % 4],
-                                                               &tile.pairs[0][vector], tile.scales[vector]);
+            unpack_vector(weights, output + i, group, num_blocks, bytes[group % 4],
+                          i % kIntegerTileOutputs / kOutputLanes, tiles[i / kIntegerTileOutputs]);
         }
-        const size_t num_classes = Weights::kOrder == CodeOrder::natural ? num_blocks : 4;
-        const size_t num_pairs = Weights::kOrder == CodeOrder::natural ? 16 : 4 * num_blocks;
         // A few between tiles: all at once would keep the processor from loading what it needs now.
         size_t num_prefetched = 0;
         size_t num_due = 0;
         for (size_t i = 0; i < num_outputs; i += kIntegerTileOutputs) {
-            const UnpackedTile& tile = tiles[i / kIntegerTileOutputs];
+            const Tile& tile = tiles[i / kIntegerTileOutputs];
             row_tiles.for_each([&](size_t row, auto tile_rows) GPTOSS_INLINE_LAMBDA {
                 num_due += num_outputs;
                 for (; num_prefetched * row_tiles.num_tiles * kPanelTiles < num_due; num_prefetched++) {
                     weights.prefetch_later(output + num_prefetched, group, num_outputs);
                 }
-                multiply_tile<decltype(tile_rows)::value, Weights::kOrder>(tile, num_classes, num_pairs, rows, group,
-                                                                           row, sums + row * kIntegerPanel + i);
+                multiply_tile<decltype(tile_rows)::value>(tile, num_blocks, rows, group, row,
+                                                          sums + row * kIntegerPanel + i);
             });
         }
     });

@@ -81,23 +81,25 @@ struct RowTiles {
     // Calls use(first_row, RowCount<height>{}) for every tile.
     template <class Use>
     GPTOSS_INLINE_MEMBER void for_each(const Use& use) const {
-        static_assert(kMaxRows >= 3 && kMaxRows <= 6);
         size_t row = 0;
         for (size_t tile = 0; tile < num_tiles; tile++) {
             const size_t tile_rows = height + (tile < num_higher);
-            if (tile_rows == kMaxRows) {
-                use(row, RowCount<kMaxRows>{});
-            } else if (tile_rows == 2) {
-                use(row, RowCount<2>{});
-            } else if (kMaxRows > 3 && tile_rows == 3) {
-                use(row, RowCount<(kMaxRows > 3 ? 3 : 2)>{});
-            } else if (kMaxRows > 4 && tile_rows == 4) {
-                use(row, RowCount<(kMaxRows > 4 ? 4 : 2)>{});
-            } else if (kMaxRows > 5) {
-                use(row, RowCount<(kMaxRows > 5 ? 5 : 2)>{});
-            }
+            use_tile<kMaxRows>(row, tile_rows, use);
             row += tile_rows;
         }
+    }
+
+private:
+    // 2 to kHighest rows.
+    template <size_t kHighest, class Use>
+    static GPTOSS_INLINE_MEMBER void use_tile(size_t row, size_t tile_rows, const Use& use) {
+        if constexpr (kHighest > 2) {
+            if (tile_rows < kHighest) {
+                use_tile<kHighest - 1>(row, tile_rows, use);
+                return;
+            }
+        }
+        use(row, RowCount<kHighest>{});
     }
 };
 

@@ -83,9 +83,9 @@ struct Mxfp4Rows {
         load_columns(padded[0], kCount, groups);
     }
 
-    // A cache line of what lies behind kOutputLanes outputs, line `i` of this group's kOutputLanes, for the outputs
-    // that come next. In the order of addresses, so that the processor's own prefetching helps: taken from the outputs'
-    // rows in turn, as the products take them, memory gave a quarter less with AVX2.
+    // kOutputLanes cache lines of the outputs that come after these kOutputLanes, to be prefetched with this group: in
+    // the order of addresses, so that the processor's own prefetching helps. From the outputs' rows in turn, as the
+    // products take them, memory gave a quarter less in fast precision with AVX2.
     GPTOSS_INLINE_MEMBER const uint8_t* next_lines(size_t output, size_t group) const {
         return matrix.blocks + (output + kOutputLanes) * (num_inputs / 2) + group * kOutputLanes * kCacheLine;
     }

@@ -21,22 +21,6 @@ struct Mxfp4Int8 : Mxfp4Rows {
         return code_scale((scale_bytes >> (uint32_t)(8 * block)) & 0xFFu);
     }
 
-    // kOutputLanes outputs, lane = output.
-    GPTOSS_INLINE_MEMBER void unpack_lanes(
-        size_t output, size_t group, size_t num_blocks, LaneWords scale_bytes, size_t vector, Int8Tile& tile) const {
-        const size_t row_bytes = num_inputs / 2;
-        const uint8_t* const blocks = matrix.blocks + output * row_bytes + group * kGroupInputs / 2;
-        for (size_t block = 0; block < num_blocks; block++) {
-            LaneWords columns[4];
-            load_columns(blocks + block * 16, row_bytes, columns);
-            for (size_t word = 0; word < 4; word++) {
-                tile.codes[block][word][vector] = int8_codes(columns[word] & 0x0F0F0F0Fu);
-                tile.codes[block][4 + word][vector] = int8_codes((columns[word] >> 4) & 0x0F0F0F0Fu);
-            }
-            tile.scales[block][vector] = block_scale(scale_bytes, block);
-        }
-    }
-
     // totals[row] += kOutputLanes outputs of a group, from their scale bytes, times groups[row].
     // lane = input while products are added up: the bytes of an output's group are next to one another.
     template <size_t kRows>
@@ -119,12 +103,40 @@ GPTOSS_INLINE void multiply_few_rows(
     }
 }
 
+template <>
+struct TileOf<Mxfp4Int8> {
+    typedef Int8Tile Type;
+};
+
+GPTOSS_INLINE void unpack_vector(const Mxfp4Int8& weights,
+                                 size_t output,
+                                 size_t group,
+                                 size_t num_blocks,
+                                 LaneWords scale_bytes,
+                                 size_t vector,
+                                 Int8Tile& tile) {
+    const size_t row_bytes = weights.num_inputs / 2;
+    const uint8_t* const blocks = weights.matrix.blocks + output * row_bytes + group * kGroupInputs / 2;
+    for (size_t block = 0; block < num_blocks; block++) {
+        LaneWords columns[4];
+        load_columns(blocks + block * 16, row_bytes, columns);
+        for (size_t word = 0; word < 4; word++) {
+            tile.codes[block][word][vector] = int8_codes(columns[word] & 0x0F0F0F0Fu);
+            tile.codes[block][4 + word][vector] = int8_codes((columns[word] >> 4) & 0x0F0F0F0Fu);
+        }
+        tile.scales[block][vector] = Mxfp4Int8::block_scale(scale_bytes, block);
+    }
+}
+
 // sums[row][output] += tile[output] . rows[row]
 template <size_t kRows>
-GPTOSS_INLINE void multiply_int8_tile(const Int8Tile& tile,
-                                      size_t num_blocks,
-                                      const Int8Group* rows, // [kRows]
-                                      float* sums) {         // [kRows, kIntegerPanel]
+GPTOSS_INLINE void multiply_tile(const Int8Tile& tile,
+                                 size_t num_blocks,
+                                 const RowsOfInt8& all_rows,
+                                 size_t group,
+                                 size_t first_row,
+                                 float* sums) {                      // [kRows, kIntegerPanel]
+    const Int8Group* const rows = all_rows.groups(group, first_row); // [kRows]
 #pragma GCC unroll 1
     for (size_t block = 0; block < num_blocks; block++) {
         Int8Sums dots[kRows][kIntegerTileVectors];
@@ -153,45 +165,6 @@ GPTOSS_INLINE void multiply_int8_tile(const Int8Tile& tile,
             }
         }
     }
-}
-
-// As multiply_many_rows() in 16 bits.
-static void multiply_many_rows(const Mxfp4Int8& weights,
-                               size_t output,
-                               size_t num_outputs,
-                               const RowsOfInt8& rows,
-                               size_t num_rows,
-                               float* sums) { // [num_rows, kIntegerPanel]
-    Int8Tile tiles[kPanelTiles];
-    if (num_outputs < kIntegerPanel) {
-        memset(tiles, 0, sizeof(tiles)); // a tile's outputs that are not there
-    }
-    memset(sums, 0, num_rows * kIntegerPanel * sizeof(float));
-    LaneWords scale_bytes[kIntegerPanel / kOutputLanes][4];
-    const RowTiles<kIntegerTileRows> row_tiles(num_rows);
-    for_each_group(weights.num_inputs / 32, [&](size_t group, size_t num_blocks) GPTOSS_INLINE_LAMBDA {
-        for (size_t i = 0; i < num_outputs; i += kOutputLanes) {
-            LaneWords(&bytes)[4] = scale_bytes[i / kOutputLanes];
-            if (group % 4 == 0) {
-                weights.load_scales(output + i, group, bytes);
-            }
-            weights.unpack_lanes(output + i, group, num_blocks, bytes[group % 4],
-                                 i % kIntegerTileOutputs / kOutputLanes, tiles[i / kIntegerTileOutputs]);
-        }
-        size_t num_prefetched = 0;
-        size_t num_due = 0;
-        for (size_t i = 0; i < num_outputs; i += kIntegerTileOutputs) {
-            const Int8Tile& tile = tiles[i / kIntegerTileOutputs];
-            row_tiles.for_each([&](size_t row, auto tile_rows) GPTOSS_INLINE_LAMBDA {
-                num_due += num_outputs;
-                for (; num_prefetched * row_tiles.num_tiles * kPanelTiles < num_due; num_prefetched++) {
-                    weights.prefetch_later(output + num_prefetched, group, num_outputs);
-                }
-                multiply_int8_tile<decltype(tile_rows)::value>(tile, num_blocks, rows.groups(group, row),
-                                                               sums + row * kIntegerPanel + i);
-            });
-        }
-    });
 }
 
 } // namespace
