@@ -22,7 +22,8 @@ if(gptoss_target_processor MATCHES "^(x86_64|AMD64|amd64)$")
   target_sources(gptoss_objects PRIVATE
     source/cpu/kernels/x86_64_v3.cpp
     source/cpu/kernels/x86_64_v4.cpp
-    source/cpu/kernels/x86_64_v4_vnni.cpp)
+    source/cpu/kernels/x86_64_v4_vnni.cpp
+    source/cpu/kernels/x86_64_v4_amx.cpp)
   set_source_files_properties(source/cpu/kernels/baseline.cpp PROPERTIES
     COMPILE_OPTIONS "${gptoss_kernel_options}")
   set_source_files_properties(source/cpu/kernels/x86_64_v3.cpp PROPERTIES
@@ -31,6 +32,9 @@ if(gptoss_target_processor MATCHES "^(x86_64|AMD64|amd64)$")
     COMPILE_OPTIONS "${gptoss_kernel_options};-march=x86-64-v4;-mprefer-vector-width=512")
   set_source_files_properties(source/cpu/kernels/x86_64_v4_vnni.cpp PROPERTIES
     COMPILE_OPTIONS "${gptoss_kernel_options};-march=x86-64-v4;-mavx512vnni;-mprefer-vector-width=512")
+  set_source_files_properties(source/cpu/kernels/x86_64_v4_amx.cpp PROPERTIES
+    COMPILE_OPTIONS
+      "${gptoss_kernel_options};-march=x86-64-v4;-mavx512vnni;-mamx-tile;-mamx-int8;-mprefer-vector-width=512")
 elseif(gptoss_target_processor MATCHES "^(aarch64|arm64)$")
   target_compile_definitions(gptoss_objects PUBLIC GPTOSS_ARM64_KERNELS)
   target_sources(gptoss_objects PRIVATE

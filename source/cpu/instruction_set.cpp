@@ -3,6 +3,11 @@
 #include <cstdlib>
 #include <string>
 
+#if defined(GPTOSS_X86_64_KERNELS) && defined(__linux__)
+#include <cpuid.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+#endif
 #if defined(GPTOSS_ARM64_KERNELS) && defined(__linux__)
 #include <sys/auxv.h>
 #elif defined(GPTOSS_ARM64_KERNELS) && defined(__APPLE__)
@@ -12,6 +17,33 @@
 #include "errors.h"
 
 namespace gptoss::cpu {
+
+#if defined(GPTOSS_X86_64_KERNELS)
+namespace {
+
+// Whether the processor multiplies tiles of bytes, and the system lets this process do so: Linux saves the 8 KB of
+// their registers only for those that have asked. Threads, and processes that are forked, inherit the permission.
+bool may_use_amx() {
+#if defined(__linux__)
+    constexpr uint32_t kTiles = 1u << 24; // of EDX in leaf 7
+    constexpr uint32_t kTileProducts = 1u << 25;
+    uint32_t eax = 0;
+    uint32_t ebx = 0;
+    uint32_t ecx = 0;
+    uint32_t edx = 0;
+    if (__get_cpuid_count(7, 0, &eax, &ebx, &ecx, &edx) == 0 || (edx & kTiles) == 0 || (edx & kTileProducts) == 0) {
+        return false;
+    }
+    constexpr long kRequestPermission = 0x1023; // ARCH_REQ_XCOMP_PERM of the kernel's asm/prctl.h
+    constexpr long kTileRegisters = 18;         // in XCR0
+    return ::syscall(SYS_arch_prctl, kRequestPermission, kTileRegisters) == 0;
+#else
+    return false;
+#endif
+}
+
+} // namespace
+#endif
 
 #if defined(GPTOSS_ARM64_KERNELS)
 namespace {
@@ -66,8 +98,12 @@ std::vector<const Kernels*> available_kernels() {
     if (v4) {
         available.push_back(&kKernelsX86_64V4);
     }
-    if (v4 && __builtin_cpu_supports("avx512vnni")) {
+    const bool vnni = v4 && __builtin_cpu_supports("avx512vnni");
+    if (vnni) {
         available.push_back(&kKernelsX86_64V4Vnni);
+    }
+    if (vnni && may_use_amx()) {
+        available.push_back(&kKernelsX86_64V4Amx);
     }
 #endif
 #if defined(GPTOSS_ARM64_KERNELS)

@@ -11,8 +11,8 @@ namespace gptoss::cpu {
 std::vector<const Kernels*> available_kernels();
 
 // The fastest of them, or the one that the environment variable GPTOSS_CPU_KERNELS names ("baseline", "x86-64-v3",
-// "x86-64-v4", "x86-64-v4-vnni"), which is how tests compare them. Fails with unsupported_system if that one is not
-// available.
+// "x86-64-v4", "x86-64-v4-vnni", "x86-64-v4-amx"), which is how tests compare them. Fails with unsupported_system if
+// that one is not available.
 const Kernels& choose_kernels();
 
 } // namespace gptoss::cpu

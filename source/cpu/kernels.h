@@ -293,6 +293,7 @@ extern const Kernels kKernelsBaseline;
 extern const Kernels kKernelsX86_64V3;     // AVX2, FMA, F16C
 extern const Kernels kKernelsX86_64V4;     // AVX-512 F, BW, CD, DQ, VL
 extern const Kernels kKernelsX86_64V4Vnni; // and AVX-512 VNNI
+extern const Kernels kKernelsX86_64V4Amx;  // and AMX-INT8: products of tiles of 8-bit integers
 #endif
 #if defined(GPTOSS_ARM64_KERNELS)
 extern const Kernels kKernelsArm64Neon;

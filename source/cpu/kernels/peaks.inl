@@ -86,7 +86,25 @@ constexpr size_t kFp32OperationsPerRound = kNumChains * (kRegisterBytes / sizeof
 
 // Sums of products of 8-bit numbers: with the instruction that the set has for it or, without one, with products of
 // pairs that are added up in 16 bits, which is as much as a kernel can do whose codes are small.
-#if defined(__AVX512VNNI__) || defined(__AVX2__) || defined(__ARM_FEATURE_DOTPROD) || defined(__ARM_FEATURE_MATMUL_INT8)
+#if defined(__AMX_INT8__)
+
+// Six sums and two factors, all zeros: it takes as long as with any other number.
+void multiply_add_int8(size_t num_rounds) {
+    const AmxRegisters registers;
+    for (size_t round = 0; round < num_rounds; round++) {
+        _tile_dpbssd(0, 6, 7);
+        _tile_dpbssd(1, 6, 7);
+        _tile_dpbssd(2, 6, 7);
+        _tile_dpbssd(3, 6, 7);
+        _tile_dpbssd(4, 6, 7);
+        _tile_dpbssd(5, 6, 7);
+    }
+}
+
+constexpr size_t kInt8OperationsPerRound = 6 * kAmxRows * kOutputLanes * kAmxRowBytes * 2;
+
+#elif defined(__AVX512VNNI__) || defined(__AVX2__) || defined(__ARM_FEATURE_DOTPROD) || \
+    defined(__ARM_FEATURE_MATMUL_INT8)
 
 #if defined(__AVX512F__)
 typedef __m512i IntRegister;
@@ -132,15 +150,16 @@ constexpr size_t kInt8OperationsPerRound = kNumChains * 32 * 2; // 2 x 2 sums of
 constexpr size_t kInt8OperationsPerRound = kNumChains * sizeof(IntRegister) * 2;
 #endif
 
+#else
+
+constexpr void (*multiply_add_int8)(size_t) = nullptr;
+constexpr size_t kInt8OperationsPerRound = 0;
+
+#endif
+
 constexpr PeakLoops kPeakLoops = {
     read_memory, multiply_add_fp32, kFp32OperationsPerRound, multiply_add_int8, kInt8OperationsPerRound,
 };
-
-#else
-
-constexpr PeakLoops kPeakLoops = {read_memory, multiply_add_fp32, kFp32OperationsPerRound, nullptr, 0};
-
-#endif
 
 #undef GPTOSS_REGISTER
 

@@ -58,6 +58,7 @@
 #include "mxfp4_bytes.inl"
 #include "integer_many_rows.inl"
 #include "mxfp4_byte_tiles.inl"
+#include "integer_tiles_amx.inl"
 #include "mxfp4_int8.inl"
 #include "integer_products.inl"
 #include "integer_experts.inl"

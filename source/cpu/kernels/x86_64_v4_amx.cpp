@@ -1,0 +1,3 @@
+#define GPTOSS_KERNELS kKernelsX86_64V4Amx
+#define GPTOSS_KERNELS_NAME "x86-64-v4-amx"
+#include "table.inl"
