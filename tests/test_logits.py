@@ -213,7 +213,9 @@ def test_few_rows_deep_in_a_context_equal_many(threads: int, rows: int) -> None:
     np.testing.assert_array_equal(pieces.logits(), whole.logits())
 
 
-@pytest.mark.parametrize("kernels", ["baseline", "x86-64-v3", "x86-64-v4", "x86-64-v4-vnni", "x86-64-v4-amx"])
+@pytest.mark.parametrize(
+    "kernels", ["baseline", "x86-64-v3", "x86-64-v4", "x86-64-v4-vnni", "x86-64-v4-amx"]
+)
 @pytest.mark.parametrize("shape_name", ["tiny", "odd_hidden_size", "sixteen_heads", "one_head"])
 def test_kernels_of_every_instruction_set(
     shape_name: str, kernels: str, monkeypatch: pytest.MonkeyPatch
