@@ -37,7 +37,7 @@ struct AmxRegisters {
 };
 
 // The two bytes of a group's integers. Of activations a row of a tile is a row; of weights it is four inputs of each of
-// 16 outputs. Row or output aside, word i of a step has the integers 64 step + 2 i, + 32, + 1 and + 33 of the group.
+// 16 outputs. Bytes 4i to 4i + 3 of a step are of the group's integers 64 step + 2i + 0, 32, 1 and 33.
 struct AmxBytes {
     alignas(64) int8_t upper[kAmxSteps][kAmxRows][kAmxRowBytes];
     alignas(64) int8_t lower[kAmxSteps][kAmxRows][kAmxRowBytes];
