@@ -19,15 +19,15 @@ MAX_MEAN_KL = {"default": 1e-3, "exact": 1e-8, "fast": 1e-2}
 def divergences(precision: str, num_conversations: int) -> NDArray[Any]:
     """Of every prediction from the exact model with the same cache: only the arithmetic differs."""
     model = gptoss.Model(backend="cpu", precision=precision)
-    divergences = []
+    parts = []
     for tokens in demo_conversations(num_conversations):
         context = gptoss.Context(model)
         context.append(tokens)
         expected = reference.forward(
             demo_checkpoint(), demo_config(), tokens, cache_dtype=np.float16
         )
-        divergences.append(kl_divergence(expected.logits, context.logits_from(0)))
-    return np.concatenate(divergences)
+        parts.append(kl_divergence(expected.logits, context.logits_from(0)))
+    return np.concatenate(parts)
 
 
 @pytest.mark.parametrize("precision", MAX_MEAN_KL)

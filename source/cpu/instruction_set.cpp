@@ -21,9 +21,10 @@ namespace gptoss::cpu {
 #if defined(GPTOSS_X86_64_KERNELS)
 namespace {
 
-// Whether the processor multiplies tiles of bytes, and the system lets this process do so: Linux saves the 8 KB of
-// their registers only for those that have asked. Threads, and processes that are forked, inherit the permission.
-bool may_use_amx() {
+// Asks for AMX. Whether the processor multiplies tiles of bytes, and the system lets this process do so: Linux saves
+// the 8 KB of their registers only for those that have asked. Threads, and processes that are forked, inherit the
+// permission.
+bool request_amx() {
 #if defined(__linux__)
     constexpr uint32_t kTiles = 1u << 24; // of EDX in leaf 7
     constexpr uint32_t kTileProducts = 1u << 25;
@@ -102,7 +103,7 @@ std::vector<const Kernels*> available_kernels() {
     if (vnni) {
         available.push_back(&kKernelsX86_64V4Vnni);
     }
-    if (vnni && may_use_amx()) {
+    if (vnni && request_amx()) {
         available.push_back(&kKernelsX86_64V4Amx);
     }
 #endif

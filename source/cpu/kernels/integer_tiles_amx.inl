@@ -3,8 +3,8 @@
 // AMX multiplies bytes, so the 16-bit integers of both factors are cut in two, value = 256 upper + lower, both of -128
 // to 127, and the products of these parts are summed apart: upper with upper, the mixed ones together, lower with
 // lower. All of it is exact, so that the integers are those of the other forms. Four products of tiles make those of 16
-// rows, 16 outputs and 64 inputs; by Intel's optimization manual they take 64 clocks, in which two VPDPWSSD a clock
-// make a quarter.
+// rows, 16 outputs and 64 inputs: at the 2,048 operations a clock that Intel states, 64 clocks, in which two VPDPWSSD a
+// clock make a quarter.
 
 namespace gptoss::cpu {
 namespace {

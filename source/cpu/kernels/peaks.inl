@@ -88,7 +88,7 @@ constexpr size_t kFp32OperationsPerRound = kNumChains * (kRegisterBytes / sizeof
 // pairs that are added up in 16 bits, which is as much as a kernel can do whose codes are small.
 #if defined(__AMX_INT8__)
 
-// Six sums and two factors, all zeros: it takes as long as with any other number.
+// Six sums and two factors, all of which AmxRegisters has set to zero.
 void multiply_add_int8(size_t num_rounds) {
     const AmxRegisters registers;
     for (size_t round = 0; round < num_rounds; round++) {
