@@ -64,12 +64,33 @@ struct Mxfp4Rows {
         const size_t row_blocks = num_inputs / kMxfp4Block;
         const uint8_t* const rows = matrix.scales + output * row_blocks;
         const size_t first = group * kGroupBlocks;
+        // Those of the next kOutputLanes outputs are all needed at once when these outputs are done.
+        const uint8_t* const next = rows + kOutputLanes * (row_blocks + first);
+        for (size_t i = 0; i < kOutputLanes * kCount; i += kCacheLine) {
+            __builtin_prefetch(next + i, 0, 3);
+        }
         if (first + kCount <= row_blocks) {
             load_columns(rows + first, row_blocks, groups);
             return;
         }
         // Nothing past the end of a row is read: the last one may end the file.
         const size_t count = row_blocks - first;
+#if !defined(__AVX512F__)
+        if (row_blocks >= kCount) { // its last bytes, without those that came before
+            LaneWords last[8] = {};
+            LaneWords columns[4];
+            load_columns(rows + row_blocks - kCount, row_blocks, columns);
+            for (size_t i = 0; i < 4; i++) {
+                last[i] = columns[i];
+            }
+            const size_t word = (kCount - count) / 4;
+            const uint32_t bits = (uint32_t)(kCount - count) % 4 * 8;
+            for (size_t i = 0; i < 4; i++) {
+                groups[i] = last[word + i] >> bits | last[word + i + 1] << 1 << (31 - bits);
+            }
+            return;
+        }
+#endif
         alignas(64) uint8_t padded[kOutputLanes][kCount];
         for (size_t row = 0; row < kOutputLanes; row++) {
 #if defined(__AVX512F__)

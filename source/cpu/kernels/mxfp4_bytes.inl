@@ -54,6 +54,7 @@ GPTOSS_INLINE void multiply_bytes(
         }
         const ByteScales<kRows>& group_scales = scales[group % 4];
         LaneWords dots[kRows];
+        LaneFloats output_scales = group_scales.scales;
         if (group_scales.exact) {
             const uint8_t* const blocks = weights.matrix.blocks + output * row_bytes;
             multiply_bytes_of_rows(blocks + group * 64, row_bytes, num_blocks, group_scales, bytes + group * kRows,
@@ -61,10 +62,10 @@ GPTOSS_INLINE void multiply_bytes(
         } else {
             const int16_t* inputs[kRows];
             rows.inputs(group, inputs);
-            weights.multiply_rows(output, group, num_blocks, scale_bytes[group % 4], inputs, dots);
+            output_scales = weights.multiply_rows(output, group, num_blocks, scale_bytes[group % 4], inputs, dots);
         }
         for (size_t row = 0; row < kRows; row++) {
-            totals[row] = add_scaled(totals[row], (LaneInts)dots[row], group_scales.scales * rows.scale(group, row));
+            totals[row] = add_scaled(totals[row], (LaneInts)dots[row], output_scales * rows.scale(group, row));
         }
     });
     for (size_t row = 0; row < kRows; row++) {

@@ -36,7 +36,7 @@ struct Mxfp4Int8 : Mxfp4Rows {
         const uint8_t* const ahead = next_lines(output, group);
         // Nothing past the end of a row is read: the last one may end the file.
         alignas(64) uint8_t padded[kOutputLanes][kGroupInputs / 2];
-        if (num_blocks < kGroupBlocks) {
+        if (num_blocks % kQuarters != 0) {
             memset(padded, 0, sizeof(padded));
             for (size_t lane = 0; lane < kOutputLanes; lane++) {
                 memcpy(padded[lane], blocks + lane * row_bytes, num_blocks * 16);
