@@ -42,7 +42,7 @@ class Row:
     generate: int = 0
     depth: int = 0
     sequences: int = 1
-    # What the issue asks for, as a multiple of llama.cpp's speed.
+    # What is aimed at, as a multiple of llama.cpp's speed.
     aim: float | None = None
 
 

@@ -4,6 +4,7 @@
 #include <cmath>
 #include <limits>
 #include <random>
+#include <vector>
 
 #include "check.h"
 #include "cpu/instruction_set.h"
@@ -220,9 +221,13 @@ TEST(integer_down_is_a_matrix_product_with_bias) {
 
 TEST(integer_down_is_exact_where_scales_are_near) {
     // The only rounding is that of activations and of sums: in double precision, with the file's weights.
-    for (const size_t num_inputs : {96, 2880, 5376}) { // the last more than go through as bytes
+    std::vector<size_t> sizes = {96, 2880, 5376}; // the last more than go through as bytes
+    for (size_t num_blocks = 17; num_blocks < 32; num_blocks++) {
+        sizes.push_back(num_blocks * 32); // scales are taken sixteen at a time, and then those that are left
+    }
+    for (const size_t num_inputs : sizes) {
         const ExpertMatrix matrix = near_scales(64, num_inputs);
-        for (const size_t num_rows : {2, 7}) {
+        for (const size_t num_rows : {1, 2, 7}) {
             const Activations rows = random_rows(num_rows, num_inputs);
             for (const Kernels* const kernels : available_kernels()) {
                 const std::vector<float> output = down(*kernels, matrix, rows);
