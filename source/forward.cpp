@@ -9,6 +9,14 @@ void forward(Backend& backend, const ModelFile& model, const Batch& batch, const
         const BlockPlaces& block = model.block(index);
 
         backend.project_qkv(index, block.attention_norm, block.qkv_weight, block.qkv_bias);
+        if (index + 1 == model.config().num_blocks) {
+            // Later tokens need no more of this batch than the keys and values that are in the cache by now.
+            if (batch.logit_rows.empty()) {
+                checkpoint();
+                return;
+            }
+            backend.keep_logit_rows();
+        }
         backend.attend(index, block.attention_sinks);
         backend.project_attention_output(block.output_weight, block.output_bias);
 
@@ -17,9 +25,7 @@ void forward(Backend& backend, const ModelFile& model, const Batch& batch, const
 
         checkpoint();
     }
-    if (!batch.logit_rows.empty()) {
-        backend.unembed(model.final_norm(), model.unembedding());
-    }
+    backend.unembed(model.final_norm(), model.unembedding());
 }
 
 } // namespace gptoss

@@ -11,8 +11,9 @@ from gptoss.bench.work import (
     Work,
     cache_bytes,
     experts_touched,
+    key_value_operations,
     keys_seen,
-    operations_per_token,
+    other_operations,
     work_of,
 )
 
@@ -115,19 +116,28 @@ def test_one_repetition_has_no_deviation() -> None:
 # Bytes and operations.
 
 
+def block_operations() -> int:
+    return key_value_operations(CONFIG_20B) + other_operations(CONFIG_20B)
+
+
 def test_keys_seen_are_those_of_a_direct_count() -> None:
     for position, num_tokens in ((0, 1), (0, 300), (100, 60), (127, 2), (128, 1), (4096, 64)):
         seen = [p + 1 for p in range(position, position + num_tokens)]
-        expected = 12 * sum(seen) + 12 * sum(min(count, 128) for count in seen)
-        assert keys_seen(position, num_tokens, CONFIG_20B) == expected
+        assert keys_seen(1, position, num_tokens, CONFIG_20B) == sum(seen)
+        in_window = sum(min(count, 128) for count in seen)
+        assert keys_seen(0, position, num_tokens, CONFIG_20B) == in_window
 
 
 def test_cache_bytes_are_those_of_the_positions_that_any_token_sees() -> None:
     per_position = 2 * 2 * 8 * 64  # keys and values, fp16
-    assert cache_bytes(0, 1, CONFIG_20B) == 24 * per_position
-    assert cache_bytes(4096, 1, CONFIG_20B) == 12 * (4097 + 128) * per_position
+    assert cache_bytes(0, 0, 1, CONFIG_20B) == per_position
+    assert cache_bytes(1, 0, 1, CONFIG_20B) == per_position
+    assert cache_bytes(0, 4096, 1, CONFIG_20B) == 128 * per_position
+    assert cache_bytes(1, 4096, 1, CONFIG_20B) == 4097 * per_position
     # The first of 10 tokens sees 128 keys, and the other nine one more each.
-    assert cache_bytes(4096, 10, CONFIG_20B) == 12 * (4106 + 137) * per_position
+    assert cache_bytes(0, 4096, 10, CONFIG_20B) == 137 * per_position
+    assert cache_bytes(1, 4096, 10, CONFIG_20B) == 4106 * per_position
+    assert cache_bytes(1, 4096, 0, CONFIG_20B) == 0
 
 
 def test_experts_touched() -> None:
@@ -145,18 +155,18 @@ def test_work_of_decoding_one_token_of_gpt_oss_20b() -> None:
     work = work_of(decode(1), CONFIG_20B, WEIGHTS_20B)
     # Experts 1271 MB (with their biases), attention 1279 MB, unembedding 1152 MB.
     assert work.num_bytes / 1e6 == pytest.approx(1270.7 + 1279.1 + 1152.1, abs=0.2)
-    assert operations_per_token(CONFIG_20B) / 1e9 == pytest.approx(6.06, abs=0.01)
+    assert 24 * block_operations() / 1e9 == pytest.approx(6.06, abs=0.01)
     unembedding = 2 * 200014 * 2880
     attention = 24 * 4 * 64 * 64
-    assert work.operations == operations_per_token(CONFIG_20B) + unembedding + attention
+    assert work.operations == 24 * block_operations() + unembedding + attention
 
 
 def test_depth_adds_the_cache_and_its_attention_and_nothing_else() -> None:
     shallow, deep = (work_of(decode(1, depth), CONFIG_20B, WEIGHTS_20B) for depth in (0, 4096))
-    cache = cache_bytes(4096, 1, CONFIG_20B) - cache_bytes(0, 1, CONFIG_20B)
+    cache = 12 * (4097 + 128 - 2) * 2 * 2 * 8 * 64
     assert cache / 1e6 == pytest.approx(103.8, abs=0.1)
     assert deep.num_bytes - shallow.num_bytes == pytest.approx(cache)
-    keys = keys_seen(4096, 1, CONFIG_20B) - keys_seen(0, 1, CONFIG_20B)
+    keys = 12 * (4097 + 128 - 2)
     assert deep.operations - shallow.operations == pytest.approx(keys * 4 * 64 * 64)
 
 
@@ -171,14 +181,28 @@ def test_prefill_reads_weights_once_for_a_piece_and_computes_logits_once() -> No
     whole = work_of(prefill(512), CONFIG_20B, WEIGHTS_20B)
     halves = work_of(prefill(512, batch=256), CONFIG_20B, WEIGHTS_20B)
     assert whole.operations == halves.operations
-    again = halves.num_bytes - whole.num_bytes
-    cache = cache_bytes(0, 256, CONFIG_20B) + cache_bytes(256, 256, CONFIG_20B)
-    assert again == pytest.approx(
-        WEIGHTS_20B.dense + WEIGHTS_20B.experts + cache - cache_bytes(0, 512, CONFIG_20B)
+    # The first half reads all but the last block's experts and cache.
+    per_position = 2 * 2 * 8 * 64
+    cache = 12 * 256 + 11 * 256  # of blocks that slide and of others; the second half sees the rest
+    cache += 12 * (127 + 256 - 512)
+    assert halves.num_bytes - whole.num_bytes == pytest.approx(
+        WEIGHTS_20B.dense + WEIGHTS_20B.experts * 23 / 24 + cache * per_position, rel=1e-6
     )
-    unembedding = 2 * 200014 * 2880
-    attention = keys_seen(0, 512, CONFIG_20B) * 4 * 64 * 64
-    assert whole.operations == 512 * operations_per_token(CONFIG_20B) + unembedding + attention
+
+
+def test_last_block_makes_keys_and_values_of_all_tokens_and_the_rest_of_the_last() -> None:
+    work = work_of(prefill(512), CONFIG_20B, WEIGHTS_20B)
+    keys_and_values = 2 * 2880 * 2 * 8 * 64
+    assert key_value_operations(CONFIG_20B) == keys_and_values
+    products = 512 * (23 * block_operations() + keys_and_values)
+    products += block_operations() - keys_and_values + 2 * 200014 * 2880
+    scores = 12 * keys_seen(0, 0, 512, CONFIG_20B) + 11 * keys_seen(1, 0, 512, CONFIG_20B) + 512
+    assert work.operations == products + scores * 4 * 64 * 64
+    # All but one token of 512 are in no expert of the last block.
+    weights = WEIGHTS_20B.dense + WEIGHTS_20B.unembedding + 512 * WEIGHTS_20B.embedding_row
+    experts = WEIGHTS_20B.experts * (23 + 4 / 32) / 24
+    cache = (12 * 512 + 12 * 512) * 2 * 2 * 8 * 64
+    assert work.num_bytes == pytest.approx(weights + experts + cache, rel=1e-6)
 
 
 def test_weights_are_counted_from_the_tensors_of_the_file() -> None:

@@ -107,12 +107,17 @@ def test_decoding_agrees_with_the_reference_at_every_position(
 
 @pytest.mark.parametrize("max_batch_tokens", [512, 64])
 @pytest.mark.parametrize("first", [0, 100, NUM_TOKENS - 1])
-def test_logits_of_many_tokens_at_once_are_those_of_each(first: int, max_batch_tokens: int) -> None:
+@pytest.mark.parametrize("num_cached", [0, 130])
+def test_logits_of_many_tokens_at_once_are_those_of_each(
+    num_cached: int, first: int, max_batch_tokens: int
+) -> None:
+    """Of tokens that a batch begins or ends with, or all of it: the last block drops the others."""
     tokens = random_tokens(NUM_TOKENS)
     context = gptoss.Context(model("short_window"), max_batch_tokens=max_batch_tokens)
-    context.append(tokens[:130])
-    context.process()
-    context.append(tokens[130:])
+    if num_cached:
+        context.append(tokens[:num_cached])
+        context.process()
+    context.append(tokens[num_cached:])
     rows = context.logits_from(first)
     assert rows.shape == (NUM_TOKENS - first, model("short_window").config.vocabulary_size)
     expected = logits_of_prefixes(

@@ -98,6 +98,24 @@ void Attention::rotate_and_cache(size_t block, float* qkv) {
     });
 }
 
+void Attention::keep_rows(const std::vector<uint32_t>& kept) {
+    std::vector<Rows> tiles;
+    auto tile = tiles_.begin();
+    for (size_t i = 0; i < kept.size(); i++) {
+        while (kept[i] >= tile->first_row + tile->num_rows) {
+            ++tile;
+        }
+        const size_t row = kept[i] - tile->first_row;
+        if (row > 0 && i > 0 && kept[i - 1] + 1 == kept[i]) {
+            tiles.back().num_rows++;
+        } else {
+            tiles.push_back({tile->storage, i, tile->first_position + row, 1});
+        }
+    }
+    tiles_ = std::move(tiles);
+    num_rows_ = kept.size();
+}
+
 AttentionArguments Attention::arguments(size_t block, const Rows& rows, size_t kv_head, uint32_t thread) {
     const KvHead cache = static_cast<CpuKvStorage&>(*rows.storage).head(block, kv_head);
     const size_t first_head = kv_head * group_;

@@ -30,6 +30,8 @@ public:
     // Rotates the queries of qkv, [rows, (H + 2G) D], in place; puts the keys, rotated, and the values into the caches
     // of `block`.
     void rotate_and_cache(size_t block, float* qkv);
+    // The rows that attend() has from now on, until the next begin(): those of the batch at `kept`, ascending.
+    void keep_rows(const std::vector<uint32_t>& kept);
     // output, [rows, H D], of the queries of qkv over what the caches of `block` hold. sinks: bf16 [H].
     void attend(size_t block, const uint16_t* sinks, const float* qkv, float* output);
 

@@ -1,5 +1,7 @@
 #include "cpu_backend.h"
 
+#include <algorithm>
+
 #include "buffers.h"
 #include "instruction_set.h"
 #include "kv_storage.h"
@@ -65,6 +67,7 @@ void CpuBackend::begin(const Batch& batch) {
     const size_t qkv_dim = attention_dim + 2 * size_t{config_.num_kv_heads} * config_.head_dim;
 
     batch_ = &batch;
+    num_rows_ = num_rows;
     fit(residual_, num_rows * config_.embedding_dim);
     fit(normalized_, num_rows * config_.embedding_dim);
     fit(qkv_, num_rows * qkv_dim);
@@ -91,7 +94,7 @@ void CpuBackend::begin(const Batch& batch) {
 void CpuBackend::embed(const DensePlace& embedding) {
     const size_t size = config_.embedding_dim;
     const DenseMatrix table = dense_matrix(embedding, nullptr, size); // [V, E]
-    pool_.run(num_rows(), size, [&](size_t row, uint32_t) {
+    pool_.run(num_rows_, size, [&](size_t row, uint32_t) {
         kernels_.dense_row(table, batch_->tokens[row], residual_.data() + row * size);
     });
 }
@@ -99,7 +102,7 @@ void CpuBackend::embed(const DensePlace& embedding) {
 void CpuBackend::norm(const TensorPlace& gain) {
     const size_t size = config_.embedding_dim;
     const uint16_t* const gains = weights<uint16_t>(gain.offset); // bf16 [E]
-    pool_.run(num_rows(), size, [&](size_t row, uint32_t) {
+    pool_.run(num_rows_, size, [&](size_t row, uint32_t) {
         kernels_.rms_norm(residual_.data() + row * size, gains, normalized_.data() + row * size, size,
                           config_.rmsnorm_epsilon);
     });
@@ -121,6 +124,26 @@ void CpuBackend::project_qkv(size_t block, const TensorPlace& gain, const DenseP
     attention_.rotate_and_cache(block, qkv_.data());
 }
 
+void CpuBackend::keep_logit_rows() {
+    const std::vector<uint32_t>& kept = batch_->logit_rows;
+    if (kept.size() == num_rows_) {
+        return;
+    }
+    const auto move_up = [&](std::vector<float>& rows, size_t row_size) {
+        for (size_t i = 0; i < kept.size(); i++) { // ascending: what is written over has moved or is not kept
+            if (kept[i] != i) {
+                std::copy_n(rows.data() + kept[i] * row_size, row_size, rows.data() + i * row_size);
+            }
+        }
+    };
+    move_up(residual_, config_.embedding_dim);
+    move_up(qkv_, qkv_.size() / num_rows_);
+    attention_.keep_rows(kept);
+    normalized_rows_.resize(kept.size());
+    attention_output_rows_.resize(kept.size());
+    num_rows_ = kept.size();
+}
+
 void CpuBackend::attend(size_t block, const TensorPlace& sinks) {
     attention_.attend(block, weights<uint16_t>(sinks.offset), qkv_.data(), attention_output_.data());
 }
@@ -135,7 +158,7 @@ void CpuBackend::route(const TensorPlace& gain, const TensorPlace& weight, const
     norm(gain);
     projections_.apply_exactly(dense_matrix(bf16_matrix(weight), &bias, config_.embedding_dim), normalized_rows_,
                                router_logits_.data(), config_.num_experts);
-    experts_.choose(router_logits_.data(), num_rows());
+    experts_.choose(router_logits_.data(), num_rows_);
 }
 
 void CpuBackend::apply_experts(uint64_t experts_offset, const ExpertPlaces& expert) {
@@ -144,11 +167,7 @@ void CpuBackend::apply_experts(uint64_t experts_offset, const ExpertPlaces& expe
 
 void CpuBackend::unembed(const TensorPlace& gain, const DensePlace& weight) {
     norm(gain);
-    std::vector<const float*> inputs;
-    for (const uint32_t row : batch_->logit_rows) {
-        inputs.push_back(normalized_rows_[row]);
-    }
-    projections_.apply(dense_matrix(weight, nullptr, config_.embedding_dim), inputs, logits_.data(),
+    projections_.apply(dense_matrix(weight, nullptr, config_.embedding_dim), normalized_rows_, logits_.data(),
                        config_.vocabulary_size);
 }
 

@@ -39,6 +39,7 @@ public:
     void begin(const Batch& batch) override;
     void embed(const DensePlace& embedding) override;
     void project_qkv(size_t block, const TensorPlace& gain, const DensePlace& weight, const TensorPlace& bias) override;
+    void keep_logit_rows() override;
     void attend(size_t block, const TensorPlace& sinks) override;
     void project_attention_output(const DensePlace& weight, const TensorPlace& bias) override;
     void route(const TensorPlace& gain, const TensorPlace& weight, const TensorPlace& bias) override;
@@ -54,7 +55,6 @@ private:
     }
     // normalized = rms_norm(residual) * gain
     void norm(const TensorPlace& gain);
-    size_t num_rows() const { return batch_->tokens.size(); }
     DenseMatrix dense_matrix(const DensePlace& weight, const TensorPlace* bias, size_t num_inputs) const;
 
     std::shared_ptr<const MappedFile> mapping_;
@@ -69,6 +69,7 @@ private:
     std::atomic<size_t> workspace_bytes_ = 0;
 
     const Batch* batch_ = nullptr;
+    size_t num_rows_ = 0;                 // the batch's, or its logit rows
     std::vector<float> residual_;         // [rows, E]
     std::vector<float> normalized_;       // [rows, E]
     std::vector<float> qkv_;              // [rows, (H + 2G) D]

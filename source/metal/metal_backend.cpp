@@ -82,6 +82,7 @@ void MetalBackend::begin_rows(size_t num_rows, size_t num_logit_rows, const std:
         wait_until_done(*last_commands_);
     }
     workspace_.reserve(num_rows, num_logit_rows);
+    first_row_ = 0;
     num_rows_ = static_cast<uint32_t>(num_rows);
     encoder_.emplace(*device_, pipelines_, label);
 }
@@ -203,26 +204,32 @@ void MetalBackend::project_qkv(size_t block,
                 workspace_.queries());
 }
 
+void MetalBackend::keep_logit_rows() {
+    // Those between the first one and the last one stay as well: nothing has to be copied. Of a prompt it is one row.
+    first_row_ = logit_rows_.front();
+    num_rows_ = static_cast<uint32_t>(logit_rows_.back() + 1 - first_row_);
+}
+
 void MetalBackend::attend(size_t block, const TensorPlace& sinks) {
     encoder_->barrier();
-    launch_attention(
-        *encoder_, config_, attention_spans(block),
-        {.queries = workspace_.queries(), .sinks = weights_.at(sinks), .output = workspace_.attention_output()},
-        workspace_.attention());
+    launch_attention(*encoder_, config_, attention_spans(block),
+                     {.queries = kept_rows(workspace_.queries(), size_t{config_.num_heads} * config_.head_dim),
+                      .sinks = weights_.at(sinks),
+                      .output = workspace_.attention_output()},
+                     workspace_.attention());
 }
 
 void MetalBackend::project_attention_output(const DensePlace& weight, const TensorPlace& bias) {
     const DenseMatrix projection = matrix(weight, config_.embedding_dim, config_.num_heads * config_.head_dim);
     encoder_->barrier();
     launch_projection(*encoder_, form(), Epilogue::add, num_rows_, projection, weights_.at(bias),
-                      workspace_.attention_output(), workspace_.residual());
+                      workspace_.attention_output(), residual());
 }
 
 void MetalBackend::route(const TensorPlace& gain, const TensorPlace& weight, const TensorPlace& bias) {
     const DenseMatrix router = matrix(bf16_matrix(weight), config_.num_experts, config_.embedding_dim);
     encoder_->barrier();
-    launch_router(*encoder_, config_, form(), num_rows_, router, weights_.at(bias), weights_.at(gain),
-                  workspace_.residual(),
+    launch_router(*encoder_, config_, form(), num_rows_, router, weights_.at(bias), weights_.at(gain), residual(),
                   {.experts = workspace_.expert_ids(),
                    .weights = workspace_.routing_weights(),
                    .normalized = workspace_.normalized()});
@@ -236,18 +243,16 @@ void MetalBackend::apply_experts(uint64_t experts_offset, const ExpertPlaces& ex
                     .expert_ids = workspace_.expert_ids(),
                     .routing_weights = workspace_.routing_weights(),
                     .input = workspace_.normalized(),
-                    .residual = workspace_.residual()},
+                    .residual = residual()},
                    workspace_.experts());
 }
 
 void MetalBackend::unembed(const TensorPlace& gain, const DensePlace& weight) {
     const DenseMatrix unembedding = matrix(weight, config_.vocabulary_size, config_.embedding_dim);
     const size_t row_bytes = config_.embedding_dim * sizeof(float);
-    const Slice residual = workspace_.residual();
     encoder_->barrier();
     if (logit_rows_.size() == 1) {
-        launch_unembed_row(*encoder_, config_, unembedding, weights_.at(gain),
-                           residual.part(logit_rows_.front() * row_bytes, row_bytes), logits_);
+        launch_unembed_row(*encoder_, config_, unembedding, weights_.at(gain), residual(), logits_);
         return;
     }
     // The norm gathers the wanted rows: one launch for each stretch of neighbours, side by side.
@@ -259,7 +264,7 @@ void MetalBackend::unembed(const TensorPlace& gain, const DensePlace& weight) {
         }
         const size_t num_bytes = (end - first) * row_bytes;
         launch_norm(*encoder_, config_, static_cast<uint32_t>(end - first),
-                    residual.part(logit_rows_[first] * row_bytes, num_bytes), weights_.at(gain),
+                    residual().part((logit_rows_[first] - first_row_) * row_bytes, num_bytes), weights_.at(gain),
                     inputs.part(first * row_bytes, num_bytes));
         first = end;
     }
@@ -269,14 +274,20 @@ void MetalBackend::unembed(const TensorPlace& gain, const DensePlace& weight) {
 
 std::vector<AttentionSpan> MetalBackend::attention_spans(size_t block) const {
     std::vector<AttentionSpan> result;
+    size_t span_row = 0;
     for (const Span& span : spans_) {
-        const KvBlock cache = static_cast<const MetalKvStorage&>(*span.storage).block(block);
-        result.push_back({.num_rows = static_cast<uint32_t>(span.num_tokens),
-                          .first_position = static_cast<uint32_t>(span.first_position),
-                          .window = is_sliding_block(block) ? config_.attention_window : 0,
-                          .capacity = cache.capacity,
-                          .keys = cache.keys,
-                          .values = cache.values});
+        const size_t begin = std::max(span_row, first_row_);
+        const size_t end = std::min(span_row + span.num_tokens, first_row_ + num_rows_);
+        if (begin < end) {
+            const KvBlock cache = static_cast<const MetalKvStorage&>(*span.storage).block(block);
+            result.push_back({.num_rows = static_cast<uint32_t>(end - begin),
+                              .first_position = static_cast<uint32_t>(span.first_position + begin - span_row),
+                              .window = is_sliding_block(block) ? config_.attention_window : 0,
+                              .capacity = cache.capacity,
+                              .keys = cache.keys,
+                              .values = cache.values});
+        }
+        span_row += span.num_tokens;
     }
     return result;
 }

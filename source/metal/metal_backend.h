@@ -47,6 +47,7 @@ public:
     void begin(const Batch& batch) override;
     void embed(const DensePlace& embedding) override;
     void project_qkv(size_t block, const TensorPlace& gain, const DensePlace& weight, const TensorPlace& bias) override;
+    void keep_logit_rows() override;
     void attend(size_t block, const TensorPlace& sinks) override;
     void project_attention_output(const DensePlace& weight, const TensorPlace& bias) override;
     void route(const TensorPlace& gain, const TensorPlace& weight, const TensorPlace& bias) override;
@@ -84,6 +85,11 @@ private:
     DenseMatrix matrix(const DensePlace& place, uint32_t num_outputs, uint32_t num_inputs) const;
     // What the launches of attention take, in one block.
     std::vector<AttentionSpan> attention_spans(size_t block) const;
+    // The rows that are kept, fp32 [num_rows_, row_size], of what was written for the whole batch.
+    Slice kept_rows(const Slice& all, size_t row_size) const {
+        return all.part(first_row_ * row_size * sizeof(float), num_rows_ * row_size * sizeof(float));
+    }
+    Slice residual() const { return kept_rows(workspace_.residual(), config_.embedding_dim); }
     RowForm form() const { return row_form(num_rows_); }
 
     // The mapping outlives the device: a GPU that is lost may still read it until the device is destroyed.
@@ -104,9 +110,10 @@ private:
     std::optional<Encoder> encoder_;
     std::vector<Span> spans_;
     std::vector<uint32_t> logit_rows_;
-    uint32_t num_rows_ = 0;
-    Slice tokens_; // u32 [rows]
-    Slice logits_; // fp32 [logit rows, V]
+    size_t first_row_ = 0;  // that is kept: 0 until the last block's keys and values are made
+    uint32_t num_rows_ = 0; // from there on
+    Slice tokens_;          // u32 [rows]
+    Slice logits_;          // fp32 [logit rows, V]
 
     std::shared_ptr<CommandBuffer> last_commands_; // that were committed; null: none
 };

@@ -5,6 +5,9 @@ counts once for each batch that it works on; an expert only where it is chosen. 
 batch, each expert of X as likely as the others, `X (1 - (1 - A / X)^S)` of them are chosen by one
 or more, which is exact for one token, and the mean for several. Keys and values count once for each
 batch of their sequence that sees them. Activations are not counted: they stay in caches.
+
+Of the last block, tokens whose logits nobody wants need their keys and values only, and its experts
+and its attention count without them.
 """
 
 from __future__ import annotations
@@ -70,16 +73,22 @@ def work_of(trial: Trial, config: ModelConfig, weights: WeightBytes) -> Work:
     """All that a repetition reads and computes."""
     num_bytes = operations = 0.0
     for batch in _batches(trial):
-        rows = trial.sequences * batch.num_tokens
-        touched = experts_touched(rows, config) / config.num_experts
-        logit_rows = trial.sequences if batch.needs_logits else 0
-        num_bytes += weights.dense + touched * weights.experts + rows * weights.embedding_row
+        tokens = trial.sequences * batch.num_tokens
+        num_bytes += weights.dense + tokens * weights.embedding_row
+        for block in range(config.num_blocks):
+            is_last = block + 1 == config.num_blocks
+            attending = batch.num_logits if is_last else batch.num_tokens  # of each sequence
+            first = batch.position + batch.num_tokens - attending
+            rows = trial.sequences * attending
+            touched = experts_touched(rows, config) / config.num_experts
+            num_bytes += touched * weights.experts / config.num_blocks
+            num_bytes += trial.sequences * cache_bytes(block, first, attending, config)
+            operations += tokens * key_value_operations(config) + rows * other_operations(config)
+            scores = trial.sequences * keys_seen(block, first, attending, config)
+            operations += scores * 4 * config.num_heads * config.head_dim
+        logit_rows = trial.sequences * batch.num_logits
         num_bytes += weights.unembedding if logit_rows else 0
-        num_bytes += trial.sequences * cache_bytes(batch.position, batch.num_tokens, config)
-        operations += rows * operations_per_token(config)
         operations += logit_rows * 2 * config.vocabulary_size * config.embedding_dim
-        scores = trial.sequences * keys_seen(batch.position, batch.num_tokens, config)
-        operations += scores * 4 * config.num_heads * config.head_dim
     return Work(num_bytes, operations)
 
 
@@ -89,7 +98,8 @@ class _Batch:
     """Of the first token."""
     num_tokens: int
     """Of each sequence."""
-    needs_logits: bool
+    num_logits: int
+    """Of each sequence: 1 or, before the last piece of a prompt, 0."""
 
 
 def _batches(trial: Trial) -> Iterator[_Batch]:
@@ -97,7 +107,7 @@ def _batches(trial: Trial) -> Iterator[_Batch]:
     for first in range(0, trial.num_tokens, step):
         count = min(step, trial.num_tokens - first)
         last = first + count == trial.num_tokens
-        yield _Batch(trial.depth + first, count, last or trial.kind == "decode")
+        yield _Batch(trial.depth + first, count, int(last or trial.kind == "decode"))
 
 
 def experts_touched(num_tokens: int, config: ModelConfig) -> float:
@@ -106,31 +116,38 @@ def experts_touched(num_tokens: int, config: ModelConfig) -> float:
     return config.num_experts * (1 - idle)
 
 
-def operations_per_token(config: ModelConfig) -> int:
-    """Of the matrices of all blocks: two for each weight that works on the token."""
-    heads = config.head_dim * config.num_heads
-    key_values = 2 * config.head_dim * config.num_kv_heads
-    attention = config.embedding_dim * (2 * heads + key_values)
+def key_value_operations(config: ModelConfig) -> int:
+    """Of a block's products that make a token's keys and values: two for each weight."""
+    return 2 * config.embedding_dim * 2 * config.head_dim * config.num_kv_heads
+
+
+def other_operations(config: ModelConfig) -> int:
+    """Of a block's other products for a token: queries, attention's output, router, experts."""
+    attention = 2 * config.embedding_dim * config.head_dim * config.num_heads
     router = config.embedding_dim * config.num_experts
     experts = config.num_active_experts * 3 * config.embedding_dim * config.mlp_dim
-    return 2 * config.num_blocks * (attention + router + experts)
+    return 2 * (attention + router + experts)
 
 
-def keys_seen(position: int, num_tokens: int, config: ModelConfig) -> int:
-    """Keys that each of the tokens from `position` on sees, itself included, of all blocks."""
-    everything = num_tokens * (2 * position + num_tokens + 1) // 2
+def keys_seen(block: int, position: int, num_tokens: int, config: ModelConfig) -> int:
+    """Keys of a block that the tokens from `position` on see, each itself included, summed up."""
+    if not _is_sliding(block):
+        return num_tokens * (2 * position + num_tokens + 1) // 2
     window = config.attention_window
     # Of the tokens that see less than a whole window: the first window - position ones.
     narrow = max(0, min(num_tokens, window - position))
-    sliding = narrow * (2 * position + narrow + 1) // 2 + (num_tokens - narrow) * window
-    num_sliding = (config.num_blocks + 1) // 2
-    return num_sliding * sliding + (config.num_blocks - num_sliding) * everything
+    return narrow * (2 * position + narrow + 1) // 2 + (num_tokens - narrow) * window
 
 
-def cache_bytes(position: int, num_tokens: int, config: ModelConfig) -> int:
-    """Keys and values that one or more of the tokens from `position` on see, of all blocks."""
-    everything = position + num_tokens
-    sliding = min(everything, config.attention_window - 1 + num_tokens)
-    num_sliding = (config.num_blocks + 1) // 2
-    keys = num_sliding * sliding + (config.num_blocks - num_sliding) * everything
+def cache_bytes(block: int, position: int, num_tokens: int, config: ModelConfig) -> int:
+    """Keys and values of a block that one or more of the tokens from `position` on see."""
+    if num_tokens == 0:
+        return 0
+    keys = position + num_tokens
+    if _is_sliding(block):
+        keys = min(keys, config.attention_window - 1 + num_tokens)
     return keys * 2 * CACHE_BYTES_PER_NUMBER * config.num_kv_heads * config.head_dim
+
+
+def _is_sliding(block: int) -> bool:
+    return block % 2 == 0

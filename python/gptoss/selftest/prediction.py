@@ -112,14 +112,17 @@ class Shape:
         return self.weight_bytes(self.num_active_experts) + unembedding + self.cache_bytes(depth)
 
     def multiply_adds(self, num_tokens: int) -> float:
-        """Of processing a prompt; logits of its last token only."""
+        """Of processing a prompt; logits, and most of the last block, of its last token only."""
         active = self.num_active_experts * self.expert_weights
-        linear = self.num_blocks * (self.attention_weights + self.router_weights + active)
-        sliding = (self.num_blocks + 1) // 2
+        block = self.attention_weights + self.router_weights + active
+        keys_and_values = 2 * self.num_kv_heads * self.head_dim * self.embedding_dim
+        linear = (self.num_blocks - 1) * block + keys_and_values
+        sliding = self.num_blocks // 2  # of all blocks but the last
         mean_keys = sliding * min(num_tokens / 2, self.attention_window)
-        mean_keys += (self.num_blocks - sliding) * num_tokens / 2
+        mean_keys += (self.num_blocks - 1 - sliding) * num_tokens / 2
         attention = 2 * self.num_heads * self.head_dim * mean_keys
-        return num_tokens * (linear + attention) + self.unembedding_weights
+        last = block - keys_and_values + self.unembedding_weights
+        return num_tokens * (linear + attention) + last
 
 
 SHAPES = (Shape("20b", 24, 32), Shape("120b", 36, 128))
