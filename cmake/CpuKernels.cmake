@@ -7,7 +7,8 @@ if(GPTOSS_SANITIZE)
 else()
   set(gptoss_kernel_optimization "$<$<NOT:$<CONFIG:Debug>>:-O3>")
 endif()
-set(gptoss_kernel_options "${gptoss_kernel_optimization}" -ffp-contract=fast -Wno-psabi)
+# Without exceptions: where one could unwind, the object file would name the C++ runtime's handler, and is to name nothing.
+set(gptoss_kernel_options "${gptoss_kernel_optimization}" -ffp-contract=fast -fno-exceptions -Wno-psabi)
 
 # A universal macOS build compiles each file for several architectures in one go, so a file cannot
 # have flags of one of them: it gets the baseline alone.

@@ -90,6 +90,16 @@ def test_c_program_finds_the_library_and_asks_the_demo_model(
 
 
 @pytest.mark.slow
+@pytest.mark.skipif(not LINUX, reason="object files are elsewhere, or have other symbols")
+def test_kernels_share_no_code_with_the_rest_of_the_program(repository: Path, prefix: Path) -> None:
+    """As optimised for users; native tests that are instrumented cannot tell."""
+    kernels = "CMakeFiles/gptoss_objects.dir/source/cpu/kernels/*.o"
+    objects = [str(path) for path in (prefix.parent / "build").glob(kernels)]
+    check = repository / "tests" / "native" / "check_kernel_symbols.cmake"
+    run("cmake", "-DNM=nm", f"-DOBJECTS={','.join(objects)}", "-P", check)
+
+
+@pytest.mark.slow
 def test_c_program_tells_the_librarys_error(
     repository: Path, tmp_path: Path, static_prefix: Path
 ) -> None:
