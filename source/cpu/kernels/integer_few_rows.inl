@@ -49,24 +49,30 @@ GPTOSS_INLINE void multiply_lanes(const DenseIntegers<Source>& weights,
             for (size_t first = 0; first < num_blocks * 32; first += kSumInputs) {
                 const size_t left = num_blocks * 32 - first;
                 const size_t last = first + (left < kSumInputs ? left : kSumInputs);
-                LaneWords dots[kRows][4];
-#pragma GCC unroll 4
-                for (size_t i = 0; i < 4; i++) {
-                    PairSums sum[kRows] = {};
+                LaneWords pairs[kRows][2];
+#pragma GCC unroll 2
+                for (size_t pair = 0; pair < 2; pair++) { // of outputs, so that activations are loaded half as often
+                    PairSums pair_sums[kRows][2] = {};
 #pragma GCC unroll 16
                     for (size_t input = first; input < last; input += kRegisterInputs) {
-                        const LaneShorts codes = weights.source.integers(integers, i, input);
+                        const LaneShorts even = weights.source.integers(integers, 2 * pair, input);
+                        const LaneShorts odd = weights.source.integers(integers, 2 * pair + 1, input);
                         for (size_t row = 0; row < kRows; row++) {
-                            sum[row] = add_pair_products(sum[row], codes, load<LaneShorts>(inputs[row] + input));
+                            const LaneShorts activations = load<LaneShorts>(inputs[row] + input);
+                            pair_sums[row][0] = add_pair_products(pair_sums[row][0], even, activations);
+                            pair_sums[row][1] = add_pair_products(pair_sums[row][1], odd, activations);
+                            add_now(pair_sums[row][0]);
+                            add_now(pair_sums[row][1]);
                         }
                     }
                     for (size_t row = 0; row < kRows; row++) {
-                        dots[row][i] = (LaneWords)sum_of_pairs(sum[row]);
+                        pairs[row][pair] = combine_pair((LaneWords)sum_of_pairs(pair_sums[row][0]),
+                                                        (LaneWords)sum_of_pairs(pair_sums[row][1]), AddLanes{});
                     }
                 }
                 for (size_t row = 0; row < kRows; row++) {
                     const LaneWords dot =
-                        combine_all_quarters(combine_within_quarters(dots[row], AddLanes{}), AddLanes{});
+                        combine_all_quarters(combine_pairs(pairs[row][0], pairs[row][1], AddLanes{}), AddLanes{});
                     totals[row] = add_scaled(totals[row], (LaneInts)dot, integers.scales * rows.scale(group, row));
                 }
             }

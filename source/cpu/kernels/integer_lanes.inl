@@ -156,6 +156,13 @@ GPTOSS_INLINE PairSums add_pair_products(PairSums sums, LaneShorts weights, Lane
 #endif
 }
 
+// GCC adds up sums of many products in another order, for which the products wait, and so leave the registers.
+GPTOSS_INLINE void add_now([[maybe_unused]] PairSums& sums) {
+#if defined(__AVX2__)
+    asm("" : "+v"(sums));
+#endif
+}
+
 GPTOSS_INLINE LaneInts sum_of_pairs(PairSums sums) {
 #if defined(GPTOSS_NEON)
     return (LaneInts)vpaddq_s32(sums.low, sums.high);
@@ -213,37 +220,45 @@ struct HigherLanes {
     GPTOSS_INLINE_MEMBER LaneWords operator()(LaneWords a, LaneWords b) const { return a > b ? a : b; }
 };
 
+// The first of two steps that combine the lanes of quarters: the four of a and of b become two of each, where
+// combine_pairs() expects them.
+template <class Combine>
+GPTOSS_INLINE LaneWords combine_pair(LaneWords a, LaneWords b, const Combine& combine) {
+#if defined(__AVX512F__)
+    return combine((LaneWords)_mm512_maskz_unpacklo_epi32(kAllLanes, (__m512i)a, (__m512i)b),
+                   (LaneWords)_mm512_maskz_unpackhi_epi32(kAllLanes, (__m512i)a, (__m512i)b));
+#elif defined(__AVX2__)
+    return combine((LaneWords)_mm256_unpacklo_epi32((__m256i)a, (__m256i)b),
+                   (LaneWords)_mm256_unpackhi_epi32((__m256i)a, (__m256i)b));
+#else
+    return combine((LaneWords)__builtin_shufflevector(a, b, 0, 2, 4, 6),
+                   (LaneWords)__builtin_shufflevector(a, b, 1, 3, 5, 7));
+#endif
+}
+
+// In each quarter, lane i = the quarter's lanes of register i combined. first: combine_pair() of registers 0 and 1;
+// second: of 2 and 3.
+template <class Combine>
+GPTOSS_INLINE LaneWords combine_pairs(LaneWords first, LaneWords second, const Combine& combine) {
+#if defined(__AVX512F__)
+    constexpr __mmask8 kAllHalves = 0xFF;
+    return combine((LaneWords)_mm512_maskz_unpacklo_epi64(kAllHalves, (__m512i)first, (__m512i)second),
+                   (LaneWords)_mm512_maskz_unpackhi_epi64(kAllHalves, (__m512i)first, (__m512i)second));
+#elif defined(__AVX2__)
+    return combine((LaneWords)_mm256_unpacklo_epi64((__m256i)first, (__m256i)second),
+                   (LaneWords)_mm256_unpackhi_epi64((__m256i)first, (__m256i)second));
+#else
+    return combine_pair(first, second, combine);
+#endif
+}
+
 // In each quarter, lane i = the quarter's lanes of rows[i] combined: `pairs` combines two and two, `combine` what they
 // give.
 template <class Pairs, class Combine>
 GPTOSS_INLINE LaneWords combine_within_quarters(const LaneWords (&rows)[4],
                                                 const Pairs& pairs,
                                                 const Combine& combine) {
-#if defined(__AVX512F__)
-    const auto combine_two = [&](size_t i) {
-        return (__m512i)pairs(
-            (LaneWords)_mm512_maskz_unpacklo_epi32(kAllLanes, (__m512i)rows[i], (__m512i)rows[i + 1]),
-            (LaneWords)_mm512_maskz_unpackhi_epi32(kAllLanes, (__m512i)rows[i], (__m512i)rows[i + 1]));
-    };
-    const __m512i first = combine_two(0);
-    const __m512i second = combine_two(2);
-    return combine((LaneWords)_mm512_maskz_unpacklo_epi64(0xFF, first, second),
-                   (LaneWords)_mm512_maskz_unpackhi_epi64(0xFF, first, second));
-#elif defined(__AVX2__)
-    const auto combine_two = [&](size_t i) {
-        return (__m256i)pairs((LaneWords)_mm256_unpacklo_epi32((__m256i)rows[i], (__m256i)rows[i + 1]),
-                              (LaneWords)_mm256_unpackhi_epi32((__m256i)rows[i], (__m256i)rows[i + 1]));
-    };
-    const __m256i first = combine_two(0);
-    const __m256i second = combine_two(2);
-    return combine((LaneWords)_mm256_unpacklo_epi64(first, second), (LaneWords)_mm256_unpackhi_epi64(first, second));
-#else
-    const auto combine_two = [](LaneWords a, LaneWords b, const auto& with) {
-        return with((LaneWords)__builtin_shufflevector(a, b, 0, 2, 4, 6),
-                    (LaneWords)__builtin_shufflevector(a, b, 1, 3, 5, 7));
-    };
-    return combine_two(combine_two(rows[0], rows[1], pairs), combine_two(rows[2], rows[3], pairs), combine);
-#endif
+    return combine_pairs(combine_pair(rows[0], rows[1], pairs), combine_pair(rows[2], rows[3], pairs), combine);
 }
 
 template <class Combine>
