@@ -39,7 +39,7 @@ GPTOSS_INLINE Int8Sums add_int8_products(Int8Sums sums, LaneWords codes, LaneWor
 #else
     sums += (LaneShorts)_mm256_maddubs_epi16((__m256i)codes, (__m256i)inputs);
 #endif
-    asm("" : "+v"(sums)); // now: products that wait to be added would leave the registers
+    add_now(sums);
     return sums;
 }
 

@@ -157,7 +157,8 @@ GPTOSS_INLINE PairSums add_pair_products(PairSums sums, LaneShorts weights, Lane
 }
 
 // GCC adds up sums of many products in another order, for which the products wait, and so leave the registers.
-GPTOSS_INLINE void add_now([[maybe_unused]] PairSums& sums) {
+template <class Sums>
+GPTOSS_INLINE void add_now([[maybe_unused]] Sums& sums) {
 #if defined(__AVX2__)
     asm("" : "+v"(sums));
 #endif
