@@ -117,7 +117,7 @@ public:
                              const TensorPlace& bias) = 0;
     // From here on nothing is needed of rows whose logits are not wanted: a backend may drop them, and go on with
     // [logit rows] where the verbs below say [rows]. Once, behind the last block's project_qkv().
-    virtual void keep_logit_rows() {}
+    virtual void keep_logit_rows() = 0;
     // attention_output = softmax(q . k with the sink as one more column) . v, over the keys that the block sees
     virtual void attend(size_t block, const TensorPlace& sinks) = 0;
     // residual += attention_output . weight^T + bias

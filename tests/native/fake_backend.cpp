@@ -325,6 +325,7 @@ public:
         }
     }
     void project_qkv(size_t, const TensorPlace&, const DensePlace&, const TensorPlace&) override {}
+    void keep_logit_rows() override {}
     void attend(size_t, const TensorPlace&) override {}
     void project_attention_output(const DensePlace&, const TensorPlace&) override {}
     void route(const TensorPlace&, const TensorPlace&, const TensorPlace&) override {}
