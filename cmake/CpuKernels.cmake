@@ -8,7 +8,9 @@ else()
   set(gptoss_kernel_optimization "$<$<NOT:$<CONFIG:Debug>>:-O3>")
 endif()
 # Without exceptions: where one could unwind, the object file would name the C++ runtime's handler, and is to name nothing.
-set(gptoss_kernel_options "${gptoss_kernel_optimization}" -ffp-contract=fast -fno-exceptions -Wno-psabi)
+# Lines for debuggers and profilers, but no variables, which take GCC as long again.
+set(gptoss_kernel_options "${gptoss_kernel_optimization}" "$<$<CONFIG:RelWithDebInfo>:-g1>" -ffp-contract=fast
+  -fno-exceptions -Wno-psabi)
 
 # A universal macOS build compiles each file for several architectures in one go, so a file cannot
 # have flags of one of them: it gets the baseline alone.
@@ -42,7 +44,10 @@ elseif(gptoss_target_processor MATCHES "^(aarch64|arm64)$")
     source/cpu/kernels/arm64_neon.cpp
     source/cpu/kernels/arm64_dotprod.cpp
     source/cpu/kernels/arm64_i8mm.cpp)
-  set_source_files_properties(source/cpu/kernels/baseline.cpp source/cpu/kernels/arm64_neon.cpp PROPERTIES
+  # Every arm64 processor has NEON: the baseline is for tests. Without NEON's intrinsics, GCC takes minutes for it at -O3.
+  set_source_files_properties(source/cpu/kernels/baseline.cpp PROPERTIES
+    COMPILE_OPTIONS "${gptoss_kernel_options};$<$<NOT:$<CONFIG:Debug>>:-O1>")
+  set_source_files_properties(source/cpu/kernels/arm64_neon.cpp PROPERTIES
     COMPILE_OPTIONS "${gptoss_kernel_options}")
   set_source_files_properties(source/cpu/kernels/arm64_dotprod.cpp PROPERTIES
     COMPILE_OPTIONS "${gptoss_kernel_options};-march=armv8.2-a+dotprod")

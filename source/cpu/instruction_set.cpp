@@ -83,6 +83,24 @@ Arm64Features arm64_features() {
 } // namespace
 #endif
 
+#if defined(GPTOSS_X86_64_KERNELS) || defined(GPTOSS_ARM64_KERNELS)
+namespace {
+
+// What instructions add to the set `base`: where their own table is null, its kernels.
+Kernels add_to(const Kernels& base, Kernels kernels) {
+    const auto inherit = [&](auto... entries) {
+        ((kernels.*entries = kernels.*entries != nullptr ? kernels.*entries : base.*entries), ...);
+    };
+    inherit(&Kernels::rms_norm, &Kernels::dense_row, &Kernels::to_block_order, &Kernels::pack_inputs, &Kernels::linear,
+            &Kernels::expert_gate_up, &Kernels::expert_down, &Kernels::add_weighted_rows, &Kernels::rotate_and_cache,
+            &Kernels::attention, &Kernels::attention_range, &Kernels::attention_merge, &Kernels::int8_gate_up,
+            &Kernels::int8_down);
+    return kernels;
+}
+
+} // namespace
+#endif
+
 std::vector<const Kernels*> available_kernels() {
     std::vector<const Kernels*> available = {&kKernelsBaseline};
 #if defined(GPTOSS_X86_64_KERNELS)
@@ -101,20 +119,24 @@ std::vector<const Kernels*> available_kernels() {
     }
     const bool vnni = v4 && __builtin_cpu_supports("avx512vnni");
     if (vnni) {
-        available.push_back(&kKernelsX86_64V4Vnni);
-    }
-    if (vnni && request_amx()) {
-        available.push_back(&kKernelsX86_64V4Amx);
+        static const Kernels with_vnni = add_to(kKernelsX86_64V4, kKernelsX86_64V4Vnni);
+        available.push_back(&with_vnni);
+        if (request_amx()) {
+            static const Kernels with_amx = add_to(with_vnni, kKernelsX86_64V4Amx);
+            available.push_back(&with_amx);
+        }
     }
 #endif
 #if defined(GPTOSS_ARM64_KERNELS)
     const Arm64Features features = arm64_features();
     available.push_back(&kKernelsArm64Neon);
     if (features.dotprod) {
-        available.push_back(&kKernelsArm64Dotprod);
-    }
-    if (features.dotprod && features.i8mm) {
-        available.push_back(&kKernelsArm64I8mm);
+        static const Kernels with_dotprod = add_to(kKernelsArm64Neon, kKernelsArm64Dotprod);
+        available.push_back(&with_dotprod);
+        if (features.i8mm) {
+            static const Kernels with_i8mm = add_to(with_dotprod, kKernelsArm64I8mm);
+            available.push_back(&with_i8mm);
+        }
     }
 #endif
     return available;

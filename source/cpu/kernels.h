@@ -78,6 +78,16 @@ struct ExpertDownArguments {
     float* scratch; // [kLinearScratchRows, num_inputs]
 };
 
+// output[i] += weights[0] * rows[indices[0]][i] + weights[1] * rows[indices[1]][i] ..., in this order
+struct AddWeightedRowsArguments {
+    const float* rows;       // [..., size]
+    const uint32_t* indices; // [num_rows]
+    const float* weights;    // [num_rows]
+    float* output;           // [size]
+    size_t num_rows;
+    size_t size; // a multiple of 32
+};
+
 // Integer products: activations and weights are rounded to integers that share a scale in a group of 128 inputs, or in
 // what is left of one at a row's end. Weights take 14 bits with their sign, of MXFP4 12, and activations as many as
 // leave the sum of a group's products below 2^31, or of each half of it with dense weights, 13 to 16: so these are
@@ -175,16 +185,6 @@ struct QuantizedDownArguments {
     float* scratch; // [kIntegerScratchFloats]
 };
 
-// output[i] += weights[0] * rows[indices[0]][i] + weights[1] * rows[indices[1]][i] ..., in this order
-struct AddWeightedRowsArguments {
-    const float* rows;       // [..., size]
-    const uint32_t* indices; // [num_rows]
-    const float* weights;    // [num_rows]
-    float* output;           // [size]
-    size_t num_rows;
-    size_t size; // a multiple of 32
-};
-
 // Rotates the queries and keys of one key/value head, and puts keys and values into its cache, for consecutive
 // positions of one block of keys.
 struct RotateAndCacheArguments {
@@ -263,42 +263,43 @@ struct Kernels {
     const char* name;
     PeakLoops peaks;
     // output = input * rsqrt(mean(input^2) + epsilon) * gain, [size], size a multiple of 32
-    void (*rms_norm)(const float* input, const uint16_t* gain, float* output, size_t size, float epsilon);
+    void (*rms_norm)(const float* input, const uint16_t* gain, float* output, size_t size, float epsilon) = nullptr;
     // output = row `row` of the matrix, [num_inputs], without bias
-    void (*dense_row)(const DenseMatrix& matrix, size_t row, float* output);
-    void (*to_block_order)(const float* input, float* output, size_t size); // size a multiple of 32
-    void (*pack_inputs)(const PackInputsArguments& arguments);
-    void (*linear)(const LinearArguments& arguments);
-    void (*expert_gate_up)(const ExpertGateUpArguments& arguments);
-    void (*expert_down)(const ExpertDownArguments& arguments);
-    void (*rotate_and_cache)(const RotateAndCacheArguments& arguments);
-    void (*attention)(const AttentionArguments& arguments);
+    void (*dense_row)(const DenseMatrix& matrix, size_t row, float* output) = nullptr;
+    void (*to_block_order)(const float* input, float* output, size_t size) = nullptr; // size a multiple of 32
+    void (*pack_inputs)(const PackInputsArguments& arguments) = nullptr;
+    void (*linear)(const LinearArguments& arguments) = nullptr;
+    void (*expert_gate_up)(const ExpertGateUpArguments& arguments) = nullptr;
+    void (*expert_down)(const ExpertDownArguments& arguments) = nullptr;
+    void (*add_weighted_rows)(const AddWeightedRowsArguments& arguments) = nullptr;
+    void (*rotate_and_cache)(const RotateAndCacheArguments& arguments) = nullptr;
+    void (*attention)(const AttentionArguments& arguments) = nullptr;
     // results = the rows' results for a range, [num_rows, attention_result_floats(num_heads)]
-    void (*attention_range)(const AttentionArguments& arguments, size_t range, float* results);
+    void (*attention_range)(const AttentionArguments& arguments, size_t range, float* results) = nullptr;
     // output, from the results of num_ranges consecutive ranges that hold all positions which the rows see
-    void (*attention_merge)(const AttentionArguments& arguments, const float* results, size_t num_ranges);
-    void (*quantize)(const QuantizeArguments& arguments);
-    void (*integer_linear)(const IntegerLinearArguments& arguments);
-    void (*integer_gate_up)(const QuantizedGateUpArguments<QuantizedRows>& arguments);
-    void (*integer_down)(const QuantizedDownArguments<QuantizedRows>& arguments);
-    void (*quantize_int8)(const QuantizeInt8Arguments& arguments);
-    void (*int8_gate_up)(const QuantizedGateUpArguments<Int8Rows>& arguments);
-    void (*int8_down)(const QuantizedDownArguments<Int8Rows>& arguments);
-    void (*add_weighted_rows)(const AddWeightedRowsArguments& arguments);
+    void (*attention_merge)(const AttentionArguments& arguments, const float* results, size_t num_ranges) = nullptr;
+    void (*quantize)(const QuantizeArguments& arguments) = nullptr;
+    void (*integer_linear)(const IntegerLinearArguments& arguments) = nullptr;
+    void (*integer_gate_up)(const QuantizedGateUpArguments<QuantizedRows>& arguments) = nullptr;
+    void (*integer_down)(const QuantizedDownArguments<QuantizedRows>& arguments) = nullptr;
+    void (*quantize_int8)(const QuantizeInt8Arguments& arguments) = nullptr;
+    void (*int8_gate_up)(const QuantizedGateUpArguments<Int8Rows>& arguments) = nullptr;
+    void (*int8_down)(const QuantizedDownArguments<Int8Rows>& arguments) = nullptr;
 };
 
 // The slow twin of all others: any processor.
 extern const Kernels kKernelsBaseline;
+// Those that add to another set have null where their instructions change nothing: use available_kernels().
 #if defined(GPTOSS_X86_64_KERNELS)
 extern const Kernels kKernelsX86_64V3;     // AVX2, FMA, F16C
 extern const Kernels kKernelsX86_64V4;     // AVX-512 F, BW, CD, DQ, VL
-extern const Kernels kKernelsX86_64V4Vnni; // and AVX-512 VNNI
-extern const Kernels kKernelsX86_64V4Amx;  // and AMX-INT8: products of tiles of 8-bit integers
+extern const Kernels kKernelsX86_64V4Vnni; // added to it: AVX-512 VNNI
+extern const Kernels kKernelsX86_64V4Amx;  // added to that: AMX-INT8, products of tiles of 8-bit integers
 #endif
 #if defined(GPTOSS_ARM64_KERNELS)
 extern const Kernels kKernelsArm64Neon;
-extern const Kernels kKernelsArm64Dotprod; // FEAT_DotProd: products of four 8-bit integers
-extern const Kernels kKernelsArm64I8mm;    // FEAT_I8MM too: products of 8-bit matrices
+extern const Kernels kKernelsArm64Dotprod; // added to it: FEAT_DotProd, products of four 8-bit integers
+extern const Kernels kKernelsArm64I8mm;    // added to that: FEAT_I8MM, products of 8-bit matrices
 #endif
 
 } // namespace gptoss::cpu

@@ -7,8 +7,8 @@
 #include <vector>
 
 #include "check.h"
-#include "cpu/instruction_set.h"
 #include "cpu/kernels.h"
+#include "kernel_sets.h"
 #include "kernel_test_data.h"
 #include "number_formats.h"
 
@@ -168,7 +168,7 @@ bool same_bits(const std::vector<float>& a, const std::vector<float>& b) {
 } // namespace
 
 TEST(attention_over_one_key_and_a_sink) {
-    for (const Kernels* const kernels : available_kernels()) {
+    for (const Kernels* const kernels : sets_with_own(&Kernels::attention)) {
         Cache cache(16);
         cache.write(0, 0);
         for (const float sink : {-1e30f, -30.0f, 0.0f, 30.0f, 1e30f}) {
@@ -178,7 +178,7 @@ TEST(attention_over_one_key_and_a_sink) {
 }
 
 TEST(attention_of_any_number_of_heads_over_any_range_of_positions) {
-    for (const Kernels* const kernels : available_kernels()) {
+    for (const Kernels* const kernels : sets_with_own(&Kernels::attention)) {
         Cache cache(640);
         cache.write(0, 639);
         for (const auto& [first, last] : std::vector<std::pair<size_t, size_t>>{{0, 1},
@@ -202,7 +202,7 @@ TEST(attention_of_any_number_of_heads_over_any_range_of_positions) {
 }
 
 TEST(attention_of_many_rows_sees_what_each_row_sees) {
-    for (const Kernels* const kernels : available_kernels()) {
+    for (const Kernels* const kernels : sets_with_own(&Kernels::attention)) {
         Cache cache(1200);
         cache.write(0, 1199);
         for (const size_t window : {size_t{1}, size_t{2}, size_t{16}, size_t{64}, size_t{128}, kEverything}) {
@@ -214,7 +214,7 @@ TEST(attention_of_many_rows_sees_what_each_row_sees) {
 }
 
 TEST(attention_reads_nothing_of_slots_that_were_not_written) {
-    for (const Kernels* const kernels : available_kernels()) {
+    for (const Kernels* const kernels : sets_with_own(&Kernels::attention)) {
         Cache cache(192); // the rest is NaN
         cache.write(5, 20);
         cache.write(70, 150);
@@ -226,7 +226,7 @@ TEST(attention_reads_nothing_of_slots_that_were_not_written) {
 }
 
 TEST(attention_in_a_ring_that_has_wrapped) {
-    for (const Kernels* const kernels : available_kernels()) {
+    for (const Kernels* const kernels : sets_with_own(&Kernels::attention)) {
         Cache cache(144);
         for (const size_t begin : {1000, 1001, 1017, 1030, 1100}) {
             cache.write(begin, begin + 143);
@@ -241,7 +241,7 @@ TEST(attention_in_a_ring_that_has_wrapped) {
 
 TEST(attention_with_scores_that_grow_or_fall_from_tile_to_tile) {
     // Online softmax has to rescale what it summed before. Scores reach about +-30.
-    for (const Kernels* const kernels : available_kernels()) {
+    for (const Kernels* const kernels : sets_with_own(&Kernels::attention)) {
         for (const bool growing : {true, false}) {
             Cache cache(2048);
             cache.write(0, 2047);
@@ -262,7 +262,7 @@ TEST(attention_with_scores_that_grow_or_fall_from_tile_to_tile) {
 
 TEST(attention_with_scores_of_any_size) {
     // Where the scores are far apart the highest takes all, and nothing overflows.
-    for (const Kernels* const kernels : available_kernels()) {
+    for (const Kernels* const kernels : sets_with_own(&Kernels::attention)) {
         for (const float deviation : {1e-20f, 1e4f, 1e15f, 1e30f}) {
             Cache cache(1088);
             cache.write(0, 1087);
@@ -298,7 +298,7 @@ TEST(attention_with_scores_of_any_size) {
 }
 
 TEST(attention_gives_the_same_bits_however_the_rows_are_cut) {
-    for (const Kernels* const kernels : available_kernels()) {
+    for (const Kernels* const kernels : sets_with_own(&Kernels::attention)) {
         for (const size_t window : {size_t{128}, size_t{100}, kEverything}) {
             for (const size_t position : {0, 57, 960, 2040}) {
                 for (const size_t num_heads : {8, 3}) {
@@ -316,7 +316,7 @@ TEST(attention_gives_the_same_bits_however_the_rows_are_cut) {
 }
 
 TEST(attention_gives_the_same_bits_in_ranges_of_keys_in_any_order) {
-    for (const Kernels* const kernels : available_kernels()) {
+    for (const Kernels* const kernels : sets_with_own(&Kernels::attention)) {
         Cache cache(4112);
         cache.write(0, 4111, 2.0f);
         for (const size_t num_rows : {1, 5}) {
@@ -331,7 +331,7 @@ TEST(attention_gives_the_same_bits_in_ranges_of_keys_in_any_order) {
 
 TEST(attention_gives_the_same_bits_wherever_the_positions_are_cached) {
     // A ring and a cache of everything.
-    for (const Kernels* const kernels : available_kernels()) {
+    for (const Kernels* const kernels : sets_with_own(&Kernels::attention)) {
         Cache everything(1200);
         everything.write(0, 1199);
         Cache ring(208);
@@ -347,7 +347,7 @@ TEST(attention_gives_the_same_bits_wherever_the_positions_are_cached) {
 }
 
 TEST(attention_agrees_across_instruction_sets) {
-    const std::vector<const Kernels*> available = available_kernels();
+    const std::vector<const Kernels*> available = sets_with_own(&Kernels::attention);
     Cache cache(4096);
     cache.write(0, 4095);
     const Queries queries(8, 4090, 6, kEverything);
@@ -401,7 +401,7 @@ struct ProjectedRows {
 } // namespace
 
 TEST(queries_and_keys_are_rotated_and_nothing_else_changes) {
-    for (const Kernels* const kernels : available_kernels()) {
+    for (const Kernels* const kernels : sets_with_own(&Kernels::rotate_and_cache)) {
         for (const auto& [slot, num_rows] :
              std::vector<std::pair<size_t, size_t>>{{0, 1}, {0, 16}, {31, 1}, {18, 14}, {35, 5}}) {
             ProjectedRows rows(num_rows);
@@ -438,7 +438,7 @@ TEST(queries_and_keys_are_rotated_and_nothing_else_changes) {
 }
 
 TEST(a_row_is_rotated_and_cached_to_the_same_bits_alone_and_with_others) {
-    for (const Kernels* const kernels : available_kernels()) {
+    for (const Kernels* const kernels : sets_with_own(&Kernels::rotate_and_cache)) {
         ProjectedRows rows(16);
         Cache together(16);
         ProjectedRows moved = rows;
@@ -478,7 +478,7 @@ TEST(values_of_any_size_become_halves_as_the_scalar_conversion_has_it) {
         values.push_back(-beyond);
     }
     values.resize((values.size() + kHeadSize - 1) / kHeadSize * kHeadSize, -0.0f);
-    for (const Kernels* const kernels : available_kernels()) {
+    for (const Kernels* const kernels : sets_with_own(&Kernels::rotate_and_cache)) {
         for (size_t i = 0; i < values.size(); i += kHeadSize) {
             ProjectedRows rows(1);
             std::copy_n(values.begin() + static_cast<std::ptrdiff_t>(i), kHeadSize, rows.value(0));
@@ -492,7 +492,7 @@ TEST(values_of_any_size_become_halves_as_the_scalar_conversion_has_it) {
 }
 
 TEST(a_value_that_is_not_a_number_stays_that) {
-    for (const Kernels* const kernels : available_kernels()) {
+    for (const Kernels* const kernels : sets_with_own(&Kernels::rotate_and_cache)) {
         ProjectedRows rows(1);
         rows.value(0)[9] = std::numeric_limits<float>::quiet_NaN();
         Cache cache(16);

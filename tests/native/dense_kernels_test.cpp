@@ -5,9 +5,9 @@
 #include <string>
 
 #include "check.h"
-#include "cpu/instruction_set.h"
 #include "cpu/kernels.h"
 #include "dense_test_data.h"
+#include "kernel_sets.h"
 
 using namespace gptoss::cpu;
 
@@ -56,7 +56,7 @@ TEST(a_row_of_bf16_is_exact) {
     for (size_t i = 0; i < weights.values.size(); i++) {
         weights.values[i] = static_cast<uint16_t>(i);
     }
-    for (const Kernels* const kernels : available_kernels()) {
+    for (const Kernels* const kernels : sets_with_own(&Kernels::dense_row)) {
         for (size_t row = 0; row < weights.num_outputs; row++) {
             std::vector<float> output(32);
             kernels->dense_row(weights.view(), row, output.data());
@@ -80,7 +80,7 @@ TEST(a_row_of_codes_is_exact_for_every_code_and_scale) {
     for (size_t i = 0; i < weights.codes.size(); i++) {
         weights.codes[i] = static_cast<int8_t>(i);
     }
-    for (const Kernels* const kernels : available_kernels()) {
+    for (const Kernels* const kernels : sets_with_own(&Kernels::dense_row)) {
         for (size_t row = 0; row < weights.num_outputs; row++) {
             std::vector<float> output(32);
             kernels->dense_row(weights.view(), row, output.data());
@@ -93,7 +93,7 @@ TEST(a_row_of_codes_is_exact_for_every_code_and_scale) {
 
 TEST(linear_is_a_matrix_product_with_bias) {
     constexpr size_t kNumOutputs = 37;
-    for (const Kernels* const kernels : available_kernels()) {
+    for (const Kernels* const kernels : sets_with_own(&Kernels::linear)) {
         for (const auto format : kFormats) {
             for (const size_t num_inputs : {32, 96, 2880}) {
                 const DenseWeights weights = format(kNumOutputs, num_inputs);
@@ -136,7 +136,7 @@ TEST(linear_gives_the_same_bits_however_the_work_is_cut) {
             const DenseWeights weights = format(kNumOutputs, num_inputs);
             const std::vector<float> input = random_floats(85 * num_inputs);
             const std::vector<const float*> rows = row_pointers(input, num_inputs);
-            for (const Kernels* const kernels : available_kernels()) {
+            for (const Kernels* const kernels : sets_with_own(&Kernels::linear)) {
                 std::vector<float> alone(rows.size() * kNumOutputs);
                 for (size_t row = 0; row < rows.size(); row++) {
                     std::vector<float> output(kNumOutputs);

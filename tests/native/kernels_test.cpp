@@ -4,6 +4,8 @@
 #include <algorithm>
 #include <bit>
 #include <cmath>
+#include <cstddef>
+#include <cstring>
 #include <limits>
 #include <random>
 #include <vector>
@@ -80,6 +82,23 @@ TEST(the_baseline_comes_first_and_names_are_distinct) {
     CHECK_EQUAL(std::string(available.front()->name), "baseline");
     for (size_t i = 1; i < available.size(); i++) {
         CHECK(std::string(available[i]->name) != available[i - 1]->name);
+    }
+}
+
+TEST(sets_that_add_to_another_have_all_of_its_kernels) {
+    for (const Kernels* const kernels : available_kernels()) {
+        // Behind the name and the peak loops there is nothing but pointers to functions.
+        const size_t num_kernels = (sizeof(Kernels) - offsetof(Kernels, rms_norm)) / sizeof(void (*)());
+        for (size_t i = 0; i < num_kernels; i++) {
+            void (*kernel)();
+            std::memcpy(&kernel, reinterpret_cast<const std::byte*>(&kernels->rms_norm) + i * sizeof(kernel),
+                        sizeof(kernel));
+            if (kernel == nullptr) {
+                check::report_failure(
+                    __FILE__, __LINE__,
+                    std::string(kernels->name) + " lacks kernel " + std::to_string(i) + " of Kernels");
+            }
+        }
     }
 }
 

@@ -21,5 +21,16 @@ void to_block_order(const float* input, float* output, size_t size) {
     }
 }
 
+void add_weighted_rows(const AddWeightedRowsArguments& arguments) {
+    for (size_t i = 0; i < arguments.size; i += kRegisterLanes) {
+        RegisterFloats sum = load<RegisterFloats>(arguments.output + i);
+        for (size_t k = 0; k < arguments.num_rows; k++) {
+            sum +=
+                load<RegisterFloats>(arguments.rows + arguments.indices[k] * arguments.size + i) * arguments.weights[k];
+        }
+        store(arguments.output + i, sum);
+    }
+}
+
 } // namespace
 } // namespace gptoss::cpu

@@ -93,24 +93,5 @@ void integer_down(const QuantizedDownArguments<QuantizedRows>& arguments) {
     quantized_down<Mxfp4Integers, RowsOfGroups>(arguments);
 }
 
-void int8_gate_up(const QuantizedGateUpArguments<Int8Rows>& arguments) {
-    quantized_gate_up<Mxfp4Int8, RowsOfInt8>(arguments);
-}
-
-void int8_down(const QuantizedDownArguments<Int8Rows>& arguments) {
-    quantized_down<Mxfp4Int8, RowsOfInt8>(arguments);
-}
-
-void add_weighted_rows(const AddWeightedRowsArguments& arguments) {
-    for (size_t i = 0; i < arguments.size; i += kRegisterLanes) {
-        RegisterFloats sum = load<RegisterFloats>(arguments.output + i);
-        for (size_t k = 0; k < arguments.num_rows; k++) {
-            sum +=
-                load<RegisterFloats>(arguments.rows + arguments.indices[k] * arguments.size + i) * arguments.weights[k];
-        }
-        store(arguments.output + i, sum);
-    }
-}
-
 } // namespace
 } // namespace gptoss::cpu

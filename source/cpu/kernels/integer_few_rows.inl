@@ -87,7 +87,7 @@ template <class Weights, class Rows>
 GPTOSS_INLINE void prepare_few_rows(const Weights&, const Rows&, size_t, float*) {}
 
 template <size_t kRows, class Weights>
-GPTOSS_INLINE void multiply_few_rows(
+static void multiply_few_rows(
     const Weights& weights, size_t output, size_t num_outputs, const RowsOfGroups& rows, float* sums) {
     for (size_t i = 0; i < num_outputs; i += kOutputLanes) {
         multiply_lanes<kRows>(weights, output + i, rows, sums + i);

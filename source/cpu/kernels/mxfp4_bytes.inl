@@ -74,7 +74,7 @@ GPTOSS_INLINE void multiply_bytes(
 }
 
 template <size_t kRows>
-GPTOSS_INLINE void multiply_few_rows(
+static void multiply_few_rows(
     const Mxfp4Integers& weights, size_t output, size_t num_outputs, const RowsOfGroups& rows, float* sums) {
     const bool as_bytes = fits_as_bytes(weights.num_inputs);
     for (size_t i = 0; i < num_outputs; i += kOutputLanes) {

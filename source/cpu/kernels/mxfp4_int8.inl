@@ -86,7 +86,7 @@ struct Mxfp4Int8 : Mxfp4Rows {
 };
 
 template <size_t kRows>
-GPTOSS_INLINE void multiply_few_rows(
+static void multiply_few_rows(
     const Mxfp4Int8& weights, size_t output, size_t num_outputs, const RowsOfInt8& rows, float* sums) {
     for (size_t i = 0; i < num_outputs; i += kOutputLanes) {
         LaneFloats totals[kRows] = {};

@@ -3,6 +3,10 @@
 // arm64 define GPTOSS_NEON as well, because every arm64 compiler has NEON, and the baseline is to do without its
 // intrinsics.
 //
+// Instructions that are of use to integer products alone make a set that adds to another one: its file defines
+// GPTOSS_INTEGER_KERNELS_ONLY, and what its table leaves null is the other set's (instruction_set.cpp). AMX adds
+// nothing to products of bytes, whose sums are of 32 inputs.
+//
 // Everything in these files has internal linkage and nothing of the standard library is called: an inline function
 // that was compiled for AVX-512 here and shared with the rest of the program would crash other processors.
 
@@ -42,10 +46,12 @@
 // Each builds on those before it.
 // clang-format off
 #include "vector.inl"
+#if !defined(GPTOSS_INTEGER_KERNELS_ONLY)
 #include "dot_products.inl"
 #include "packed_products.inl"
 #include "dense.inl"
 #include "experts.inl"
+#endif
 #include "integer_lanes.inl"
 #include "mxfp4.inl"
 #include "int8_lanes.inl"
@@ -59,14 +65,21 @@
 #include "integer_many_rows.inl"
 #include "mxfp4_byte_tiles.inl"
 #include "integer_tiles_amx.inl"
+#if !defined(__AMX_INT8__)
 #include "mxfp4_int8.inl"
+#endif
 #include "integer_products.inl"
-#include "integer_experts.inl"
 #include "integer_linear.inl"
+#include "integer_experts.inl"
+#if !defined(__AMX_INT8__)
+#include "int8_experts.inl"
+#endif
+#if !defined(GPTOSS_INTEGER_KERNELS_ONLY)
 #include "attention_tiles.inl"
 #include "attention.inl"
 #include "key_value_cache.inl"
 #include "elementwise.inl"
+#endif
 #include "peaks.inl"
 // clang-format on
 
@@ -76,6 +89,7 @@ extern const Kernels GPTOSS_KERNELS;
 const Kernels GPTOSS_KERNELS = {
     .name = GPTOSS_KERNELS_NAME,
     .peaks = kPeakLoops,
+#if !defined(GPTOSS_INTEGER_KERNELS_ONLY)
     .rms_norm = rms_norm,
     .dense_row = dense_row,
     .to_block_order = to_block_order,
@@ -83,18 +97,21 @@ const Kernels GPTOSS_KERNELS = {
     .linear = linear,
     .expert_gate_up = expert_gate_up,
     .expert_down = expert_down,
+    .add_weighted_rows = add_weighted_rows,
     .rotate_and_cache = rotate_and_cache,
     .attention = attention,
     .attention_range = attention_range,
     .attention_merge = attention_merge,
+#endif
     .quantize = quantize,
     .integer_linear = integer_linear,
     .integer_gate_up = integer_gate_up,
     .integer_down = integer_down,
     .quantize_int8 = quantize_int8,
+#if !defined(__AMX_INT8__)
     .int8_gate_up = int8_gate_up,
     .int8_down = int8_down,
-    .add_weighted_rows = add_weighted_rows,
+#endif
 };
 
 } // namespace gptoss::cpu
