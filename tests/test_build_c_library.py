@@ -2,6 +2,7 @@
 
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -31,9 +32,10 @@ def run(*command: str | Path, environment: dict[str, str] | None = None) -> str:
 
 
 def configure(source: Path, build: Path, *options: str) -> subprocess.CompletedProcess[str]:
-    """CMake's configure step, whether it succeeds or not."""
+    """CMake's configure step, whether it succeeds or not, with the options of pip's builds."""
+    given = shlex.split(os.environ.get("CMAKE_ARGS", ""))
     return subprocess.run(
-        ["cmake", "-S", str(source), "-B", str(build), "-G", "Ninja", *options],
+        ["cmake", "-S", str(source), "-B", str(build), "-G", "Ninja", *given, *options],
         capture_output=True,
         text=True,
         env=ENVIRONMENT,
