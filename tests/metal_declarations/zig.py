@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import shlex
 import subprocess
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,6 +21,28 @@ WARNINGS = (
     *("-Wall", "-Wextra", "-Werror", "-Werror=objc-method-access"),
     "-Werror=unguarded-availability-new",
 )
+
+# zig has a name of its own for an instruction set, and its linker exports all that is visible.
+COMPILER = """\
+#!/bin/sh
+for argument do
+    shift
+    case $argument in
+        -march=armv8.2-a+*) argument=-mcpu=generic+${argument#*+} ;;
+        -Wl,-exported_symbol,*) continue ;;
+    esac
+    set -- "$@" "$argument"
+done
+exec ZIG LANGUAGE -target aarch64-macos.OLDEST -fno-sanitize=all -fno-stack-protector "$@"
+"""
+
+TOOLCHAIN = """\
+set(CMAKE_SYSTEM_NAME Darwin)
+set(CMAKE_SYSTEM_PROCESSOR arm64)
+set(CMAKE_C_COMPILER ${CMAKE_CURRENT_LIST_DIR}/zig-cc)
+set(CMAKE_CXX_COMPILER ${CMAKE_CURRENT_LIST_DIR}/zig-c++)
+set(CMAKE_INSTALL_NAME_TOOL true) # CMake wants one; nothing is installed
+"""
 
 
 class ZigError(Exception):
@@ -55,6 +78,18 @@ def compile_for_macos(
     result = subprocess.run(command, capture_output=True, text=True)
     if result.returncode != 0:
         raise ZigError(result.stderr)
+
+
+def write_toolchain(zig: Path, folder: Path) -> Path:
+    """A toolchain file for CMake, with its compilers beside it, that builds for arm64 macOS."""
+    for language in ("cc", "c++"):
+        script = COMPILER.replace("ZIG", shlex.quote(str(zig)))
+        script = script.replace("LANGUAGE", language).replace("OLDEST", OLDEST_MACOS)
+        compiler = folder / f"zig-{language}"
+        compiler.write_text(script)
+        compiler.chmod(0o755)
+    (folder / "toolchain.cmake").write_text(TOOLCHAIN)
+    return folder / "toolchain.cmake"
 
 
 def syntax_tree(zig: Path, include: Path = INCLUDE) -> dict[str, Any]:
