@@ -4,8 +4,7 @@
 // intrinsics.
 //
 // Instructions that are of use to integer products alone make a set that adds to another one: its file defines
-// GPTOSS_INTEGER_KERNELS_ONLY, and what its table leaves null is the other set's (instruction_set.cpp). AMX adds
-// nothing to products of bytes, whose sums are of 32 inputs.
+// GPTOSS_INTEGER_KERNELS_ONLY, and what its table leaves null is the other set's (instruction_set.cpp).
 //
 // Everything in these files has internal linkage and nothing of the standard library is called: an inline function
 // that was compiled for AVX-512 here and shared with the rest of the program would crash other processors.
@@ -24,6 +23,11 @@
 #endif
 
 #include "cpu/kernels.h"
+
+// Instructions for products of matrices add nothing to fast precision's bytes, whose sums are of 32 inputs.
+#if !defined(GPTOSS_INTEGER_KERNELS_ONLY) || !(defined(__AMX_INT8__) || defined(__ARM_FEATURE_MATMUL_INT8))
+#define GPTOSS_INT8_KERNELS
+#endif
 
 // Left to the compiler under sanitizers: with their checks in it, a kernel that is one function takes minutes to
 // compile.
@@ -65,13 +69,13 @@
 #include "integer_many_rows.inl"
 #include "mxfp4_byte_tiles.inl"
 #include "integer_tiles_amx.inl"
-#if !defined(__AMX_INT8__)
+#if defined(GPTOSS_INT8_KERNELS)
 #include "mxfp4_int8.inl"
 #endif
 #include "integer_products.inl"
 #include "integer_linear.inl"
 #include "integer_experts.inl"
-#if !defined(__AMX_INT8__)
+#if defined(GPTOSS_INT8_KERNELS)
 #include "int8_experts.inl"
 #endif
 #if !defined(GPTOSS_INTEGER_KERNELS_ONLY)
@@ -108,7 +112,7 @@ const Kernels GPTOSS_KERNELS = {
     .integer_gate_up = integer_gate_up,
     .integer_down = integer_down,
     .quantize_int8 = quantize_int8,
-#if !defined(__AMX_INT8__)
+#if defined(GPTOSS_INT8_KERNELS)
     .int8_gate_up = int8_gate_up,
     .int8_down = int8_down,
 #endif
