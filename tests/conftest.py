@@ -1,6 +1,7 @@
 """What all tests share: paths, the backend, and how hypothesis runs in continuous integration."""
 
 import os
+import re
 import signal
 import sys
 from pathlib import Path
@@ -68,6 +69,13 @@ def host_device(metal_backend: None) -> None:
 def repository() -> Path:
     """The checkout that the tests are in."""
     return Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="session")
+def api_functions(repository: Path) -> set[str]:
+    """The functions of the C library, as its header declares them."""
+    header = (repository / "include" / "gptoss.h").read_text()
+    return set(re.findall(r"^GPTOSS_ABI [^;(]*?\b(gptoss_\w+)\(", header, re.MULTILINE))
 
 
 @pytest.fixture(scope="session")
