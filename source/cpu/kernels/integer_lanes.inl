@@ -164,6 +164,15 @@ GPTOSS_INLINE void add_now([[maybe_unused]] Sums& sums) {
 #endif
 }
 
+// Nothing waits for what is prefetched, and compilers gather prefetches: so many at once wait for one another, and the
+// processor for all of them. Those from `address` on stay behind the values that were made before.
+template <class Values, class Address>
+GPTOSS_INLINE void keep_in_turn([[maybe_unused]] Values& values, [[maybe_unused]] Address& address) {
+#if defined(__AVX512F__)
+    asm("" : "+v"(values), "+r"(address));
+#endif
+}
+
 GPTOSS_INLINE LaneInts sum_of_pairs(PairSums sums) {
 #if defined(GPTOSS_NEON)
     return (LaneInts)vpaddq_s32(sums.low, sums.high);

@@ -33,7 +33,7 @@ struct Mxfp4Int8 : Mxfp4Rows {
         const size_t row_bytes = num_inputs / 2;
         const uint8_t* blocks = matrix.blocks + output * row_bytes + group * (kGroupInputs / 2);
         size_t stride = row_bytes;
-        const uint8_t* const ahead = next_lines(output, group);
+        const uint8_t* ahead = next_lines(output, group);
         // Nothing past the end of a row is read: the last one may end the file.
         alignas(64) uint8_t padded[kOutputLanes][kGroupInputs / 2];
         if (num_blocks % kQuarters != 0) {
@@ -55,9 +55,10 @@ struct Mxfp4Int8 : Mxfp4Rows {
                 for (size_t lane = 0; lane < 4; lane++) {
                     const size_t i = 4 * q + lane;
                     if (first == 0) {
-                        __builtin_prefetch(ahead + i * kCacheLine, 0, 3);
+                        prefetch_expert(ahead + i * kCacheLine, blocks + i * stride);
                     }
-                    const LaneWords bytes = load<LaneWords>(blocks + i * stride + first * 16);
+                    LaneWords bytes = load<LaneWords>(blocks + i * stride + first * 16);
+                    keep_in_turn(bytes, ahead);
                     const LaneWords low = int8_codes(bytes & 0x0F0F0F0Fu);
                     const LaneWords high = int8_codes((bytes >> 4) & 0x0F0F0F0Fu);
                     for (size_t row = 0; row < kRows; row++) {

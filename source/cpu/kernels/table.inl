@@ -64,6 +64,7 @@
 #include "integer_rows.inl"
 #include "integer_few_rows.inl"
 #include "mxfp4_bytes_avx2.inl"
+#include "mxfp4_bytes_vnni.inl"
 #include "mxfp4_bytes_arm64.inl"
 #include "mxfp4_bytes.inl"
 #include "integer_many_rows.inl"
