@@ -53,9 +53,10 @@ GPTOSS_INLINE LaneFloats code_scale(LaneWords bytes) {
     return (LaneFloats)((is_normal & normal) | (~is_normal & subnormal));
 }
 
-// Prefetches a line of what comes later, and one of the row at hand. An Intel core of this kind (Golden Cove) waits for
-// 16 lines at once that are to go to its first-level cache, and for 48 that go to the second-level one, from where they
-// are fetched when they are soon needed: memory gives 1.2 times as much.
+// Prefetches a line of what comes later, and one of the row at hand. Intel gives for Golden Cove (Architecture Day
+// 2021) 16 lines that the first-level cache can await at once, and 48 for the second-level one, from where they are
+// fetched when they are soon needed: memory gives 1.2 times as much on such a core. Other processors with AVX-512 were
+// not timed.
 GPTOSS_INLINE void prefetch_expert(const uint8_t* later, [[maybe_unused]] const uint8_t* row) {
 #if defined(__AVX512F__)
     __builtin_prefetch(later, 0, 2);

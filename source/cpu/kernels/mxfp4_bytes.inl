@@ -8,7 +8,8 @@ namespace {
 // The rows' bytes are behind the sums, where many rows would have theirs.
 constexpr size_t kBytesOffset = (kFewRows * kIntegerPanel * sizeof(float) + 63) / 64 * 64;
 
-// Rows of up to 4,608 inputs do with AVX2, of up to 5,248 on arm64; longer ones go through in 16 bits.
+// Rows of up to 4,608 inputs do with AVX2, of up to 4,224 with VNNI, of up to 5,248 on arm64; longer ones go through in
+// 16 bits.
 GPTOSS_INLINE bool fits_as_bytes(size_t num_inputs) {
     const size_t num_groups = (num_inputs + kGroupInputs - 1) / kGroupInputs;
     return kBytesOffset + kFewRows * num_groups * sizeof(GroupBytes) + 64 <= kIntegerSumBytes;
